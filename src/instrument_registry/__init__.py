@@ -1,0 +1,1 @@
+"""The one master catalogue of tradable instruments for trading systems."""

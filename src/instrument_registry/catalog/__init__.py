@@ -1,0 +1,1 @@
+"""The catalogue: instruments, their names, their broker tokens, in time."""

@@ -1,0 +1,166 @@
+"""The catalogue as the search index wants it: one row an instrument, as of a market date."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+from functools import cache, lru_cache
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from instrument_registry.catalog.cfi import cfi_of
+from instrument_registry.catalog.history import Version
+from instrument_registry.catalog.keys import MONTHS, parse_key, symbol_of
+from instrument_registry.catalog.model import VENUES, AssetClass, Kind
+from instrument_registry.catalog.search import IndexRow, TokenRow
+from instrument_registry.database import Transaction
+
+# Instruments that ended within these days can still be asked for; of earlier ones a past date tells.
+ENDED_WITHIN = timedelta(days=7)
+
+ROWS = """
+with shown as (
+    select v.*, case when v.suspended then 'suspended' else 'active' end as status
+      from instrument_versions v
+     where v.known_to = 'infinity' and v.valid_from <= {day} and v.valid_to > {day} {only}
+    union all
+    select * from (
+        select distinct on (v.instrument_id) v.*, coalesce(i.ended_as, 'expired') as status
+          from instrument_versions v join instruments i on i.id = v.instrument_id
+         where v.known_to = 'infinity' and v.valid_to > {day}::date - {ended} and v.valid_to <= {day} {only}
+           and not exists (select 1 from instrument_versions w where w.instrument_id = v.instrument_id and w.known_to = 'infinity'
+                              and w.valid_from <= {day} and w.valid_to > {day})
+         order by v.instrument_id, v.valid_to desc) gone),
+token as (
+    select b.instrument_id, string_agg(concat_ws(E'\\x1f', b.broker, b.segment, b.token, coalesce(b.exchange_token, ''), b.symbol), E'\\x1e'
+           order by b.broker, b.segment, (b.series is distinct from 'EQ'), b.token) as tokens
+      from broker_tokens b
+     where b.known_to = 'infinity' and b.valid @> {day}::date {only_tokens}
+     group by b.instrument_id)
+select s.instrument_id, i.ulid, s.key, s.root, s.name, s.kind, s.venue, s.series, s.isin, s.expiry, trim_scale(s.strike)::text, s.option_type,
+       s.lot_size, trim_scale(s.tick_size)::text, s.freeze_qty, trim_scale(s.multiplier)::text, s.status, s.is_test, s.streamable,
+       s.asset_class, s.currency, trim_scale(s.face_value)::text, s.quote_unit, s.surveillance, t.tokens
+  from shown s join instruments i on i.id = s.instrument_id left join token t on t.instrument_id = s.instrument_id
+"""
+
+OVERRIDES = """
+select instrument_id, jsonb_object_agg(field, value)::text from overrides
+ where withdrawn_at is null and valid_from <= %(day)s and valid_to > %(day)s group by instrument_id
+"""
+
+BATCH = 4_096
+Overrides = dict[int, dict[str, str]]
+
+
+def read_all(connection: "psycopg.Connection[TupleRow]", day: date) -> Iterator[IndexRow]:
+    """Every instrument shown on a day, streamed; in whatever snapshot the connection's transaction has."""
+    overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, {"day": day})}
+    connection.execute("set local work_mem = '64MB'")
+    with connection.cursor(name="index_rows") as cursor:
+        cursor.itersize = BATCH
+        cursor.execute(_statement(only=False).encode(), {"day": day, "ended": ENDED_WITHIN.days})
+        while batch := cursor.fetchmany(BATCH):
+            yield from (_row(row, overrides) for row in batch)
+
+
+async def read_some(tx: Transaction, day: date, *, ids: Sequence[int]) -> list[IndexRow]:
+    """Those of some instruments that are shown on a day."""
+    cursor = await tx.execute(OVERRIDES, {"day": day})
+    overrides: Overrides = {row[0]: json.loads(row[1]) for row in await cursor.fetchall()}
+    values = {"day": day, "ended": ENDED_WITHIN.days, "ids": list(ids)}
+    found = await tx.execute(_statement(only=True).encode(), values)
+    return [_row(row, overrides) for row in await found.fetchall()]
+
+
+async def ids_of(tx: Transaction, ulids: Iterable[str]) -> list[int]:
+    """The inner ids of permanent ids."""
+    cursor = await tx.execute("select id from instruments where ulid = any(%s)", (list(ulids),))
+    return [row[0] for row in await cursor.fetchall()]
+
+
+def _statement(*, only: bool) -> str:
+    return ROWS.format(
+        day="%(day)s", ended="%(ended)s::int",
+        only="and v.instrument_id = any(%(ids)s)" if only else "",
+        only_tokens="and b.instrument_id = any(%(ids)s)" if only else "",
+    )  # fmt: skip
+
+
+def _row(row: tuple, overrides: Overrides) -> IndexRow:  # type: ignore[type-arg]
+    (
+        identifier, ulid, key, root, name, kind, venue, series, isin, expiry, strike, option_type, lot_size, tick_size, freeze_qty,
+        multiplier, status, is_test, streamable, asset_class, currency, face_value, quote_unit, surveillance, tokens,
+    ) = row  # fmt: skip
+    mic, exchange, segment = VENUES[venue]
+    extra = _extra(kind, asset_class, option_type, face_value, quote_unit, surveillance)
+    if overridden := overrides.get(identifier):
+        lot_size = int(overridden.get("lot_size", lot_size or 0)) or None
+        freeze_qty = int(overridden.get("freeze_qty", freeze_qty or 0)) or None
+        tick_size = overridden.get("tick_size", tick_size)
+        multiplier = overridden.get("multiplier", multiplier)
+        name = overridden.get("name", name)
+        extra += f',"overridden":{json.dumps(sorted(overridden))}'
+    return IndexRow(
+        id=identifier, ulid=ulid, key=key, symbol=_symbol(key, root, expiry, strike, option_type), name=name, kind=kind, venue=venue, mic=mic, segment=segment,
+        exchange=exchange, series=series, isin=isin, underlying=root if asset_class else None, expiry=expiry, strike=strike,
+        option_type=option_type, lot_size=lot_size, tick_size=tick_size, freeze_qty=freeze_qty, multiplier=multiplier, status=status,
+        is_test=is_test, streamable=streamable, asset_class=asset_class, currency=currency,
+        tokens=tuple(_token(part) for part in tokens.split("\x1e")) if tokens else (),
+        extra=extra,
+    )  # fmt: skip
+
+
+def row_of(version: Version, *, identifier: int, ulid: str, status: str) -> dict[str, object]:
+    """A version as the members an instrument has in answers, without its tokens."""
+    row = _row(
+        (
+            identifier, ulid, version.key, version.root, version.name, version.kind, version.venue, version.series, version.isin,
+            version.expiry, plain(version.strike), version.option_type, version.lot_size, plain(version.tick_size), version.freeze_qty,
+            plain(version.multiplier), status, version.is_test, version.streamable, version.asset_class, version.currency,
+            plain(version.face_value), version.quote_unit, version.surveillance, None,
+        ),
+        {},
+    )  # fmt: skip
+    members: dict[str, object] = row._asdict() | {"id": row.ulid} | json.loads("{" + row.extra + "}")
+    return {name: value for name, value in members.items() if name not in ("ulid", "extra", "tokens")}
+
+
+def plain(value: object) -> object:
+    """A decimal as plain text, everything else as it is."""
+    return format(value, "f") if isinstance(value, Decimal) else value
+
+
+@lru_cache(maxsize=50_000)
+def _extra(
+    kind: str,
+    asset_class: str | None,
+    option_type: str | None,
+    face_value: str | None,
+    quote_unit: str | None,
+    surveillance: str | None,
+) -> str:
+    """Further members of the answer as JSON; rows alike in all of them share the text."""
+    cfi = cfi_of(Kind(kind), asset_class=AssetClass(asset_class) if asset_class else None, option_type=option_type)
+    members = {"cfi": cfi, "face_value": face_value, "quote_unit": quote_unit, "surveillance": surveillance}
+    told = {name: value for name, value in members.items() if value is not None}
+    return json.dumps(told, separators=(",", ":"), ensure_ascii=False)[1:-1]
+
+
+def _symbol(key: str, root: str, expiry: date | None, strike: str | None, option_type: str | None) -> str:
+    # What keys.symbol_of says, without reading the key again: this runs for every row of the catalogue.
+    if "/" in key:
+        return symbol_of(parse_key(key))
+    if expiry is None:
+        return root
+    return f"{root}{_day_text(expiry)}{strike}{option_type}E" if option_type else f"{root}{_day_text(expiry)}FUT"
+
+
+@cache
+def _day_text(day: date) -> str:
+    return f"{day.day:02}{MONTHS[day.month - 1]}{day.year % 100:02}"
+
+
+def _token(part: str) -> TokenRow:
+    broker, segment, token, exchange_token, symbol = part.split("\x1f")
+    return TokenRow(broker, segment, token, exchange_token or None, symbol)

@@ -1,0 +1,1 @@
+"""From a dump to the catalogue: open, parse, stage, compare, apply, tell."""

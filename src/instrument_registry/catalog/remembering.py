@@ -1,0 +1,63 @@
+"""Answers of the last minutes, by the state of the catalogue they were made from: none outlives a change."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from datetime import date
+
+from instrument_registry.catalog.search import Index, Page, Query
+
+TTL_SECONDS = 300.0
+BYTES_MAX = 24 * 1024 * 1024
+
+_Asked = tuple[int, date, Query]
+
+
+class Answers:
+    """A bounded memory of search pages."""
+
+    def __init__(
+        self,
+        *,
+        ttl_seconds: float = TTL_SECONDS,
+        bytes_max: int = BYTES_MAX,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ttl_seconds, self._bytes_max, self._elapsed = ttl_seconds, bytes_max, elapsed
+        self._pages: OrderedDict[_Asked, tuple[float, Page]] = OrderedDict()
+        self._bytes = 0
+        self.hits = 0
+        self.misses = 0
+
+    def search(self, index: Index, query: Query) -> Page:
+        """The page, remembered or made; Raises: InvalidQuery."""
+        # The view is asked once: its position and day are those of the answer, whatever happens meanwhile.
+        view = index.view
+        asked = (view.position, view.as_of, query)
+        known = self._pages.get(asked)
+        if known is not None and self._elapsed() - known[0] < self._ttl_seconds:
+            self.hits += 1
+            self._pages.move_to_end(asked)
+            return known[1]
+        self.misses += 1
+        page = index.search(query)
+        if page.position == view.position:
+            self._remember(asked, page)
+        return page
+
+    def forget(self) -> int:
+        """Forget everything; how many pages there were."""
+        count = len(self._pages)
+        self._pages.clear()
+        self._bytes = 0
+        return count
+
+    def _remember(self, asked: _Asked, page: Page) -> None:
+        before = self._pages.pop(asked, None)
+        if before is not None:
+            self._bytes -= len(before[1].body)
+        self._pages[asked] = (self._elapsed(), page)
+        self._bytes += len(page.body)
+        while self._bytes > self._bytes_max:
+            _, (_, dropped) = self._pages.popitem(last=False)
+            self._bytes -= len(dropped.body)

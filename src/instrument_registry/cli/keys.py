@@ -1,0 +1,121 @@
+"""`instrument-registry keys`: create, list and revoke API keys in the database of this instance."""
+
+import asyncio
+import getpass
+import secrets
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Annotated, TypeVar
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from instrument_registry.access import service
+from instrument_registry.access.model import ApiKey, Scope
+from instrument_registry.clock import now
+from instrument_registry.database import Transaction
+from instrument_registry.events import Metadata
+from instrument_registry.processes.runfile import service_database_url
+from instrument_registry.settings import Settings
+from instrument_registry.wiring import close_registry, open_registry
+
+app = typer.Typer(name="keys", help="API keys: who may use the doors.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
+Result = TypeVar("Result")
+
+
+@app.command("create")
+def create(
+    name: Annotated[str, typer.Argument(help="Who will use it, for example a program's name.")],
+    scope: Annotated[
+        Scope, typer.Option(help="reader: look up; operator: also change; admin: everything.")
+    ] = Scope.READER,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key. It is shown this once; only a digest of it is kept."""
+
+    async def work(tx: Transaction) -> tuple[ApiKey, str]:
+        return await service.create_key(tx, name=name, scope=scope, metadata=_metadata(), at=now())
+
+    key, text = _in_transaction(work)
+    if as_json:
+        _print_json({"key": text, **_facts(key)})
+        return
+    typer.echo(text)
+    typer.echo(f"{key.scope} key {key.id} for {key.name}: keep it now, it cannot be shown again.", err=True)
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """Every key, revoked ones too, oldest first; never the secrets."""
+    keys = _in_transaction(service.list_keys)
+    if as_json:
+        _print_json({"keys": [_facts(key) for key in keys]})
+        return
+    table = Table(box=None, header_style="bold")
+    for column in ("id", "name", "scope", "created", "by", "last used", "revoked"):
+        table.add_column(column, no_wrap=column in ("id", "scope"))
+    for key in keys:
+        revoked = f"{_minute(key.revoked_at)} by {key.revoked_by}" if key.revoked_at else ""
+        used = _minute(key.last_used_at) if key.last_used_at else "never"
+        table.add_row(key.id, key.name, key.scope, _minute(key.created_at), key.created_by, used, revoked)
+    Console().print(table)
+
+
+@app.command("revoke")
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The id, as `keys list` shows it.")], as_json: AsJson = False
+) -> None:
+    """Take a key out of force; every worker refuses it within two seconds."""
+
+    async def work(tx: Transaction) -> ApiKey:
+        return await service.revoke_key(tx, key_id, metadata=_metadata(), at=now())
+
+    key = _in_transaction(work)
+    if as_json:
+        _print_json(_facts(key))
+        return
+    typer.echo(f"Revoked {key.id} ({key.name}).")
+
+
+def _in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    return asyncio.run(_connected(work))
+
+
+async def _connected(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    settings = Settings.load()
+    url = service_database_url(settings)
+    registry = await open_registry(settings, database_url=url, application="instrument-registry keys")
+    try:
+        async with registry.database.transaction() as tx:
+            return await work(tx)
+    finally:
+        await close_registry(registry)
+
+
+def _metadata() -> Metadata:
+    return Metadata(actor=getpass.getuser(), correlation_id=secrets.token_hex(16), source="cli")
+
+
+def _facts(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scope": key.scope,
+        "created_at": key.created_at,
+        "created_by": key.created_by,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+        "revoked_by": key.revoked_by,
+    }
+
+
+def _print_json(body: object) -> None:
+    typer.echo(msgspec.json.encode(body).decode())
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M}"

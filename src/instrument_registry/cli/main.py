@@ -1,0 +1,109 @@
+"""`instrument-registry`: the table of commands; each is imported when it is called.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (already running, quarantined, not in this state).
+"""
+
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Annotated, NoReturn
+
+import typer
+from typer._click import Command, Context
+from typer.core import TyperCommand, TyperGroup
+
+from instrument_registry.errors import Conflict, Forbidden, Invalid, RegistryError
+
+FAILED, USAGE, REFUSED, INTERRUPTED = 1, 2, 3, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is: a function, or a `typer.Typer` with commands of its own, in a module of this package."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+COMMANDS = {
+    "serve": Entry("serve", "serve", "Run everything in the foreground."),
+    "api": Entry("serve", "api", "Answer HTTP with one process."),
+    "worker": Entry("serve", "worker", "Do the background work with one process."),
+    "migrate": Entry("serve", "migrate", "Bring the database to the tables this version needs."),
+    "ingest": Entry("ingest", "ingest", "Bring brokers' instrument dumps into the catalogue."),
+    "keys": Entry("keys", "app", "Create, list and revoke API keys."),
+}
+
+
+class Commands(TyperGroup):
+    """Lists the table; imports a command when it is called or asked for its own help."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """The commands in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        """Enough of a command to list it."""
+        entry = COMMANDS.get(cmd_name)
+        return None if entry is None else TyperCommand(name=cmd_name, help=entry.help)
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """The command itself."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, None if name is None or listed is None else _load(name), rest
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # panels would cost a quarter of a second
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The one master catalogue of tradable instruments for trading systems.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused.",
+)
+
+
+def run() -> NoReturn:
+    """The program: a foreseen failure is one sentence on standard error and an exit code."""
+    try:
+        app()
+    except RegistryError as error:
+        print(f"{error.title}: {error}", file=sys.stderr)
+        sys.exit(exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    sys.exit(0)
+
+
+def exit_code(error: RegistryError) -> int:
+    """What a program calling us learns from a failure."""
+    if isinstance(error, Invalid):
+        return USAGE
+    return REFUSED if isinstance(error, Conflict | Forbidden) else FAILED
+
+
+@app.callback()
+def instrument_registry(
+    show_version: Annotated[bool, typer.Option("--version", help="Say the version and stop.", is_eager=True)] = False,
+) -> None:
+    """The one master catalogue of tradable instruments for trading systems."""
+    if show_version:
+        from importlib.metadata import version
+
+        print(version("instrument-registry"))
+        raise typer.Exit
+
+
+def _load(name: str) -> Command:
+    entry = COMMANDS[name]
+    found = getattr(import_module(f"instrument_registry.cli.{entry.module}"), entry.attribute)
+    group = found if isinstance(found, typer.Typer) else typer.Typer()
+    if group is not found:
+        group.command(name=name)(found)
+    # What holds for the program holds for its parts, however they were made.
+    group.rich_markup_mode, group.pretty_exceptions_enable, group._add_completion = None, False, False
+    command = typer.main.get_command(group)
+    command.name = name
+    return command

@@ -1,0 +1,12 @@
+"""PostgreSQL: a pool, transactions, migrations; no business word inside."""
+
+from instrument_registry.database.pool import (
+    SCHEMA,
+    Database,
+    DatabaseUnavailable,
+    Transaction,
+    login_of,
+    role_to_work_under,
+)
+
+__all__ = ["SCHEMA", "Database", "DatabaseUnavailable", "Transaction", "login_of", "role_to_work_under"]

@@ -1,0 +1,1 @@
+"""The HTTP door: translates, opens the transaction, answers."""

@@ -1,0 +1,96 @@
+"""The HTTP application: the frame around every request, and the rooms behind it."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+import structlog
+from fastapi import APIRouter, FastAPI
+from starlette.middleware import Middleware
+from starlette.types import Lifespan
+
+from instrument_registry.http import chains, docs, health, instruments, kinds, metrics, problems, scrape, search
+from instrument_registry.http.auth import KeyRing, key_ring
+from instrument_registry.http.bodies import BodyLimit
+from instrument_registry.http.compression import Compression
+from instrument_registry.http.correlation import CorrelationId
+from instrument_registry.http.deadline import Deadline
+from instrument_registry.http.openapi import document
+from instrument_registry.http.paths import Paths
+from instrument_registry.http.routes import Dispatch
+from instrument_registry.wiring import Registry
+
+# Rooms whose requests are most frequent come first: paths with a name in them are tried in turn.
+ROOMS: tuple[APIRouter, ...] = (
+    search.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
+)  # fmt: skip
+
+API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
+DESCRIPTION = "The one master catalogue of tradable instruments: find them, resolve broker tokens, see what changed."
+
+log = structlog.get_logger("http")
+
+
+def create_app(registry: Registry) -> FastAPI:
+    """The application of one worker."""
+    app = build(ROOMS, lifespan=_lifespan)
+    app.state.registry = registry
+    app.state.key_ring = key_ring(registry.database, registry.clock)
+    return app
+
+
+def build(rooms: Sequence[APIRouter], *, lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
+    """The frame around some rooms; whoever serves it gives `app.state` a registry and a key ring."""
+    app = FastAPI(
+        title="Instrument Registry",
+        version=API_VERSION,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        lifespan=lifespan,
+        middleware=[
+            Middleware(Paths),
+            Middleware(CorrelationId),
+            Middleware(metrics.Requests),
+            Middleware(Compression),
+            Middleware(Deadline),
+            problems.last_resort(),
+            Middleware(BodyLimit),
+        ],
+    )
+    problems.install(app)
+    docs.serve_assets(app)
+    # Not include_router: it matches every request twice, route by route, and would cost a hundred microseconds.
+    routes = [route for room in (*rooms, docs.router) for route in room.routes]
+    app.router.routes[:0] = [Dispatch(routes), *routes]
+    app.openapi = lambda: document(app)  # type: ignore[method-assign]
+    return app
+
+
+def published() -> bytes:
+    """The OpenAPI document as it is committed: sorted, so that a change shows as one."""
+    return msgspec.json.format(msgspec.json.encode(document(build(ROOMS)), order="deterministic"), indent=2) + b"\n"
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    registry: Registry = app.state.registry
+    catalogue = asyncio.create_task(registry.catalogue.run())
+    catalogue.add_done_callback(_ended)
+    yield
+    catalogue.cancel()
+    await asyncio.gather(catalogue, return_exceptions=True)
+    ring: KeyRing = app.state.key_ring
+    await ring.close()
+
+
+def _ended(catalogue: asyncio.Task[None]) -> None:
+    """A worker that cannot follow the facts any more must not go on answering: whoever started it starts another."""
+    if not catalogue.cancelled() and (error := catalogue.exception()) is not None:
+        log.critical("catalogue.ended", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)

@@ -1,0 +1,130 @@
+"""Option chains."""
+
+from datetime import date
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from instrument_registry.catalog.search.chains import Strike, chain, expiries
+from instrument_registry.catalog.search.view import View
+from instrument_registry.errors import Invalid, NotFound
+from instrument_registry.http.correlation import correlation_of
+from instrument_registry.http.encoding import json_response, response_time_ms
+from instrument_registry.http.instruments import expires_at
+from instrument_registry.http.openapi import describe
+from instrument_registry.http.paths import named
+from instrument_registry.http.queries import read_query
+from instrument_registry.http.routes import room
+from instrument_registry.http.shapes import ChainAnswer, ChainExpiry, ChainSide, ChainStrike
+from instrument_registry.wiring import Registry
+
+WORDS = ("nearest", "weekly", "monthly")
+
+
+class ChainNotFound(NotFound):
+    """Choose one of the expiries listed."""
+
+    title = "There is no such chain"
+
+
+class ChainQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which chain, around which price, with whose tokens."""
+
+    expiry: Annotated[str, msgspec.Meta(max_length=10, description="A date, or nearest, weekly, monthly.")] = "nearest"
+    venue: Annotated[str, msgspec.Meta(max_length=10)] | None = None
+    price: Decimal | None = None
+    strikes: (
+        Annotated[int, msgspec.Meta(ge=1, le=500, description="Only so many on each side of the price.")] | None
+    ) = None
+    broker: tuple[Annotated[str, msgspec.Meta(max_length=40)], ...] = ()
+    as_of: date | None = None
+
+
+router = room(tag="chains")
+
+
+@router.get(
+    "/chains/{underlying}",
+    **describe(query=ChainQuery, answer=ChainAnswer, means="The chain", problems=(ChainNotFound,)),
+)
+async def option_chain(request: Request) -> Response:
+    """The options of an underlying that end on one day, by strike, with both sides."""
+    registry: Registry = request.app.state.registry
+    asked = read_query(request.scope, ChainQuery)
+    underlying = named(request.scope, "underlying")
+    view = (await registry.catalogue.as_of(asked.as_of)).view
+    venue = asked.venue.upper() if asked.venue else None
+    days = expiries(view, underlying, venue=venue)
+    found = chain(view, underlying, _expiry(asked.expiry), venue=venue) if days else None
+    if found is None:
+        listed = [day.day for day in days]
+        raise ChainNotFound(
+            f"{underlying} has no options ending {asked.expiry} as of {view.as_of}",
+            underlying=underlying,
+            expiries=listed,
+        )
+    strikes = list(found.strikes)
+    at_the_money = found.at_the_money(asked.price) if asked.price is not None else None
+    if asked.strikes is not None and at_the_money is not None:
+        middle = strikes.index(at_the_money)
+        strikes = strikes[max(0, middle - asked.strikes) : middle + asked.strikes + 1]
+    shown = [_strike(view, strike, asked.broker) for strike in strikes]
+    interval = found.interval
+    return json_response(
+        ChainAnswer(
+            underlying=found.underlying,
+            venue=found.venue,
+            expiry=found.expiry.day,
+            expires_at=expires_at(found.venue, found.underlying, found.expiry.day),
+            cycle=found.expiry.cycle,
+            expiries=[ChainExpiry(expiry=day.day, cycle=day.cycle) for day in days],
+            strikes=shown,
+            strike_interval=None if interval is None else _text(interval),
+            at_the_money=None if at_the_money is None else _text(at_the_money.price),
+            one_sided=[_text(strike.price) for strike in found.one_sided],
+            completeness=_completeness(shown),
+            as_of=view.as_of,
+            catalog_position=view.position,
+            index_age_seconds=registry.catalogue.age_seconds,
+            correlation_id=correlation_of(request.scope),
+            response_time_ms=response_time_ms(request.scope),
+        )  # fmt: skip
+    )
+
+
+def _expiry(text: str) -> date | str:
+    if text in WORDS:
+        return text
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(
+            f"expiry {text} is neither a date (YYYY-MM-DD) nor {', '.join(WORDS)}", field="query.expiry", value=text
+        ) from error
+
+
+def _strike(view: View, strike: Strike, brokers: tuple[str, ...]) -> ChainStrike:
+    call, put = (None if row is None else _side(view, row, brokers) for row in (strike.call, strike.put))
+    return ChainStrike(strike=_text(strike.price), call=call, put=put, one_sided=call is None or put is None)
+
+
+def _side(view: View, row: int, brokers: tuple[str, ...]) -> ChainSide:
+    side = msgspec.json.decode(view.fragment(row) + b"}", type=ChainSide)
+    if not brokers:
+        return side
+    tokens = {broker: token for broker, token in side.tokens.items() if broker in brokers}
+    return msgspec.structs.replace(side, tokens=tokens)
+
+
+def _completeness(strikes: list[ChainStrike]) -> dict[str, float]:
+    """Of each broker, the share of the chain's contracts it has a token for."""
+    sides = [side for strike in strikes for side in (strike.call, strike.put) if side is not None]
+    brokers = sorted({broker for side in sides for broker in side.tokens})
+    return {broker: round(sum(broker in side.tokens for side in sides) / len(sides), 4) for broker in brokers}
+
+
+def _text(number: Decimal) -> str:
+    return format(number, "f")

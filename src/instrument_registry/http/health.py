@@ -1,0 +1,192 @@
+"""Is this process alive, is it ready, does it answer: each check touches the real thing, within a time.
+
+A check passes, fails, or could not tell; only *passed* opens the gate.
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from enum import StrEnum
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from instrument_registry.catalog.ingestion import demonstration, schedule
+from instrument_registry.database import migrations
+from instrument_registry.errors import RegistryError, Unavailable
+from instrument_registry.http.encoding import json_response
+from instrument_registry.http.openapi import describe
+from instrument_registry.http.routes import public, root
+from instrument_registry.wiring import Registry
+
+CHECK_TIMEOUT_SECONDS = 2.0
+DISK_FREE_BYTES = 256 * 1024 * 1024
+INDEX_BEHIND_SECONDS = 10.0
+DEMO_WAIT_SECONDS = 120.0
+STARTED = time.monotonic()
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    COULD_NOT_TELL = "could_not_tell"
+
+
+class CheckFailed(Unavailable):
+    """The thing was looked at and is not as it should be."""
+
+    title = "A health check failed"
+
+
+class NotReady(Unavailable):
+    """Look at `checks` for what is missing; ask again in a moment."""
+
+    title = "This process is not ready"
+
+
+class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one check found, how long it took, and why."""
+
+    check: str
+    verdict: Verdict
+    reason: str
+    duration_ms: float
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`ready`: all is well. `degraded`: requests are answered, but somebody should look at what `checks` says."""
+
+    status: str
+    checks: list[CheckReport]
+
+
+Check = Callable[[Registry], Awaitable[str]]  # what it saw; Raises: CheckFailed
+
+router = root(tag="health")
+
+
+@router.get("/health/live", **describe(answer=Health, means="The process is alive"))
+@public
+async def live() -> Response:
+    """Whether the process answers at all; restart it when not."""
+    return json_response(Health(status="alive", checks=[]))
+
+
+@router.get("/health/ready", **describe(answer=Health, means="Send requests here"))
+@public
+async def ready(request: Request) -> Response:
+    """Whether requests should be sent here: every check passes."""
+    return await _answer(request, READY)
+
+
+@router.get("/health", **describe(answer=Health, means="Searches are answered"))
+@public
+async def health(request: Request) -> Response:
+    """Whether searches are answered, an empty catalogue's too."""
+    return await _answer(request, ANSWERS)
+
+
+async def _answer(request: Request, checks: Iterable[str]) -> Response:
+    registry: Registry = request.app.state.registry
+    names = [name for name in (*checks, *NOTED) if name in CHECKS]
+    reports = await asyncio.gather(*(run_check(name, registry) for name in names))
+    wrong = [report for report in reports if report.verdict is not Verdict.PASSED]
+    if any(report.check not in NOTED for report in wrong):
+        detail = "; ".join(f"{report.check}: {report.reason}" for report in wrong)
+        raise NotReady(detail, checks=reports)
+    status = "degraded" if wrong else "ready"
+    return json_response(Health(status=status, checks=list(reports)), headers={"cache-control": "no-store"})
+
+
+async def run_check(name: str, registry: Registry, *, timeout_seconds: float = CHECK_TIMEOUT_SECONDS) -> CheckReport:
+    """Run one check within a time."""
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            verdict, reason = Verdict.PASSED, await CHECKS[name](registry)
+    except CheckFailed as error:
+        verdict, reason = Verdict.FAILED, str(error)
+    except TimeoutError:
+        verdict, reason = Verdict.COULD_NOT_TELL, f"no answer within {timeout_seconds} s"
+    except (RegistryError, OSError) as error:
+        verdict, reason = Verdict.COULD_NOT_TELL, str(error)
+    duration_ms = round((time.perf_counter() - started) * 1000, 2)
+    return CheckReport(check=name, verdict=verdict, reason=reason, duration_ms=duration_ms)
+
+
+async def _database(registry: Registry) -> str:
+    async with registry.database.transaction(read_only=True) as tx:
+        await tx.execute("select 1")
+    return "answers"
+
+
+async def _migrations(registry: Registry) -> str:
+    async with registry.database.transaction(read_only=True) as tx:
+        row = await (await tx.execute("select max(version_num) from alembic_version")).fetchone()
+    lacking = migrations.pending(row[0] if row else None)
+    needed = [revision.number for revision in lacking if revision.half == "pre"]
+    if needed:
+        raise CheckFailed(f"migrations {', '.join(needed)} are not applied; run `instrument-registry migrate`")
+    return f"at {row[0]}" if row else "nothing to apply"
+
+
+async def _disk(registry: Registry) -> str:
+    free_bytes = shutil.disk_usage(registry.settings.data_dir).free
+    if free_bytes < DISK_FREE_BYTES:
+        raise CheckFailed(f"{free_bytes // 2**20} MiB free in the data folder, {DISK_FREE_BYTES // 2**20} are needed")
+    return f"{free_bytes // 2**20} MiB free"
+
+
+async def _index(registry: Registry) -> str:
+    view = registry.catalogue.index.view  # Raises: NotSearchable
+    return f"as of {view.as_of} at position {view.position}"
+
+
+async def _caught_up(registry: Registry) -> str:
+    if registry.catalogue.age_seconds > INDEX_BEHIND_SECONDS:
+        raise CheckFailed(f"the index has been behind the facts for {registry.catalogue.age_seconds} s")
+    return f"at position {registry.catalogue.position}"
+
+
+async def _demo(registry: Registry) -> str:
+    """Whoever starts with the demo waits until it can be searched, but not for ever."""
+    if not registry.settings.demo:
+        return "not wanted"
+    waiting = time.monotonic() - STARTED
+    async with registry.database.transaction(read_only=True) as tx:
+        demo = await demonstration.state(tx)
+        wanted = demo is None and await demonstration.wanted(tx)
+    if demo is None and not wanted:
+        return "not wanted: the catalogue is in use"
+    if demo is not None and demo.status == demonstration.FAILED:
+        return f"could not be loaded: {demo.detail}"
+    if demo is not None and len(registry.catalogue.index.view.columns):
+        return f"{demo.status}, as of {demo.day}"
+    if waiting > DEMO_WAIT_SECONDS:
+        return f"not there after {DEMO_WAIT_SECONDS:g} s; the background worker's log says why"
+    raise CheckFailed("the demo universe is being loaded")
+
+
+async def _mornings(registry: Registry) -> str:
+    async with registry.database.transaction(read_only=True) as tx:
+        mornings = await schedule.mornings(tx, now=registry.clock())
+        schedules = len(await schedule.listed(tx))
+    missed = [morning for morning in mornings if morning.missed]
+    if missed:
+        raise CheckFailed("; ".join(f"{one.broker}: nothing applied for {one.due_at:%Y-%m-%d, due %H:%M}" for one in missed))
+    unsure = "; ".join(f"{one.broker}: {one.warning}" for one in mornings if one.warning)
+    return unsure or (f"{schedules} schedules, none missed" if schedules else "no schedules")
+
+
+CHECKS: dict[str, Check] = {
+    "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "disk": _disk, "demo": _demo,
+    "mornings": _mornings,
+}  # fmt: skip
+READY = ("database", "migrations", "index", "caught_up", "disk", "demo")
+ANSWERS = ("database", "index", "demo")
+# A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
+NOTED = ("mornings",)

@@ -1,0 +1,123 @@
+"""Search, lists and suggestions."""
+
+from datetime import date
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from instrument_registry.catalog.search import Filters, Page, Query, SortBy, SortOrder
+from instrument_registry.http.bodies import read_json
+from instrument_registry.http.encoding import Pagination, list_response
+from instrument_registry.http.openapi import describe
+from instrument_registry.http.queries import read_query
+from instrument_registry.http.routes import room
+from instrument_registry.http.shapes import InstrumentPage
+from instrument_registry.wiring import Registry
+
+TEXT_LIMIT = 200
+Limit = Annotated[int, msgspec.Meta(ge=1, le=100, description="Hits on a page.")]
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT, description="What a trader types.")]
+Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="`next_cursor` of the page before.")]
+Several = tuple[Annotated[str, msgspec.Meta(max_length=100)], ...]
+
+
+class _Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The filters as parameters of a query string."""
+
+    limit: Limit = 20
+    cursor: Cursor | None = None
+    as_of: date | None = None
+    sort_by: SortBy = SortBy.RELEVANCE
+    sort_order: SortOrder = SortOrder.ASCENDING
+    facets: bool = False
+    venue: Several = ()
+    exchange: Several = ()
+    segment: Several = ()
+    kind: Several = ()
+    asset_class: Several = ()
+    option_type: Several = ()
+    series: Several = ()
+    broker: Several = ()
+    underlying: Several = ()
+    expiry_from: date | None = None
+    expiry_to: date | None = None
+    strike_from: float | None = None
+    strike_to: float | None = None
+    lot_from: int | None = None
+    lot_to: int | None = None
+    has_options: bool | None = None
+    status: Several = ()
+    include_test: bool = False
+
+
+class SearchQuery(_Conditions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A search in a query string."""
+
+    query: Text
+
+
+class ListQuery(_Conditions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A list in a query string."""
+
+
+class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A search in a body."""
+
+    query: Text = ""
+    filters: Filters = msgspec.field(default_factory=Filters)
+    sort_by: SortBy = SortBy.RELEVANCE
+    sort_order: SortOrder = SortOrder.ASCENDING
+    limit: Limit = 20
+    cursor: Cursor | None = None
+    facets: bool = False
+    as_of: date | None = None
+
+
+router = room(tag="search")
+
+
+@router.get("/search", **describe(query=SearchQuery, answer=InstrumentPage, means="The hits, best first"))
+async def search(request: Request) -> Response:
+    """Find instruments by what a trader types."""
+    asked = read_query(request.scope, SearchQuery)
+    return await _answer(request, _query(asked, text=asked.query), as_of=asked.as_of)
+
+
+@router.post("/search", **describe(body=SearchBody, answer=InstrumentPage, means="The hits, best first"))
+async def search_by_body(request: Request) -> Response:
+    """The same with conditions as JSON."""
+    asked = await read_json(request, SearchBody)
+    query = Query(
+        text=asked.query, filters=asked.filters, sort_by=asked.sort_by, sort_order=asked.sort_order, limit=asked.limit,
+        cursor=asked.cursor, facets=asked.facets,
+    )  # fmt: skip
+    return await _answer(request, query, as_of=asked.as_of)
+
+
+@router.get("/instruments", **describe(query=ListQuery, answer=InstrumentPage, means="The instruments"))
+async def list_instruments(request: Request) -> Response:
+    """Every instrument that fulfils the conditions, page by page."""
+    asked = read_query(request.scope, ListQuery)
+    return await _answer(request, _query(asked, text=""), as_of=asked.as_of)
+
+
+def _query(asked: _Conditions, *, text: str) -> Query:
+    conditions = {name: getattr(asked, name) for name in Filters.__struct_fields__}
+    return Query(
+        text=text, filters=Filters(**conditions), sort_by=asked.sort_by, sort_order=asked.sort_order, limit=asked.limit,
+        cursor=asked.cursor, facets=asked.facets,
+    )  # fmt: skip
+
+
+async def _answer(request: Request, query: Query, *, as_of: date | None) -> Response:
+    registry: Registry = request.app.state.registry
+    catalogue = registry.catalogue
+    index = await catalogue.as_of(as_of)
+    page: Page = catalogue.answers.search(index, query)
+    pagination = Pagination(limit=query.limit, count=len(page.hits), next_cursor=page.next_cursor, total=page.total)
+    return list_response(
+        request.scope, msgspec.Raw(page.body), pagination=pagination, catalog_position=page.position,
+        index_age_seconds=catalogue.age_seconds, as_of=page.as_of, facets=page.facets,
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""What a process must know before it can start; the only module that reads the environment."""
+
+import difflib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from instrument_registry.errors import Invalid
+
+PREFIX = "INSTRUMENT_REGISTRY_"
+SECRETS = ("DATABASE_URL", "OWNER_DATABASE_URL")
+SECRET_FILE_LIMIT_BYTES = 64 * 1024
+
+
+class InvalidSettings(Invalid):
+    """The environment says something the registry does not understand."""
+
+    title = "The settings are not valid"
+
+
+class Settings(BaseSettings):
+    """One frozen answer to: which database, which folder, which address, how many workers."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    database_url: SecretStr | None = None
+    owner_database_url: SecretStr | None = None
+    data_dir: Path = Path(".data")
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8901
+    workers: Annotated[int, Field(ge=1, le=64)] = 2
+    demo: bool = True
+    log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+    @classmethod
+    def load(cls, **given: object) -> Self:
+        """Read the environment; what the caller gives wins over it.
+
+        Raises: InvalidSettings, naming the variable and, for a misspelt one, the nearest name.
+        """
+        _refuse_misspelt(os.environ)
+        chosen = _secrets_from_files(os.environ) | {name: value for name, value in given.items() if value is not None}
+        try:
+            settings = cls(**chosen)  # type: ignore[arg-type]
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = PREFIX + str(problem["loc"][0]).upper()
+            raise InvalidSettings(f"{name}: {problem['msg']}", setting=name) from error
+        return settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
+
+
+@cache
+def known_names() -> frozenset[str]:
+    """Every environment name the registry reads."""
+    plain = {PREFIX + name.upper() for name in Settings.model_fields}
+    return frozenset(plain | {f"{PREFIX}{name}_FILE" for name in SECRETS})
+
+
+def child_environment(**changed: str) -> dict[str, str]:
+    """The environment a child process starts with."""
+    return dict(os.environ) | changed
+
+
+def _refuse_misspelt(environment: "os._Environ[str]") -> None:
+    for name in environment:
+        if name.startswith(PREFIX) and name not in known_names():
+            nearest = difflib.get_close_matches(name, sorted(known_names()), n=1, cutoff=0.85)
+            if nearest:
+                raise InvalidSettings(f"{name} is not a setting; did you mean {nearest[0]}?", setting=name)
+
+
+def _secrets_from_files(environment: "os._Environ[str]") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in SECRETS:
+        path = environment.get(f"{PREFIX}{name}_FILE")
+        if not path:
+            continue
+        if environment.get(PREFIX + name):
+            raise InvalidSettings(f"{PREFIX}{name} and {PREFIX}{name}_FILE are both set; keep one", setting=name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                found[name.lower()] = file.read(SECRET_FILE_LIMIT_BYTES).strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidSettings(f"{PREFIX}{name}_FILE cannot be read: {error}", setting=name) from error
+    return found

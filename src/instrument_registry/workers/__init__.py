@@ -1,0 +1,21 @@
+"""Doors opened by time or by a fact: each worker is one coroutine and one row here.
+
+A worker that returns has finished for good; one that fails is started again after a while.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from instrument_registry.wiring import Registry
+from instrument_registry.workers.expire import expire_daily
+from instrument_registry.workers.ingest import keep_schedules, load_demo, work_jobs
+from instrument_registry.workers.sequencer import sequence
+
+Worker = Callable[[Registry], Awaitable[None]]
+
+WORKERS: dict[str, Worker] = {
+    "sequencer": sequence,
+    "demo": load_demo,
+    "jobs": work_jobs,
+    "schedules": keep_schedules,
+    "expiry": expire_daily,
+}

@@ -1,0 +1,31 @@
+"""The expiry of contracts as a background worker."""
+
+import asyncio
+from datetime import datetime, time, timedelta
+
+import structlog
+
+from instrument_registry.catalog.ingestion import expiring
+from instrument_registry.clock import MARKET_ZONE
+from instrument_registry.wiring import Registry
+
+# Clocks of several machines differ a little.
+AFTER_MIDNIGHT = timedelta(minutes=1)
+
+log = structlog.get_logger()
+
+
+async def expire_daily(registry: Registry) -> None:
+    """Expire what has ended, now and after each midnight of the market, for ever."""
+    while True:
+        count = await expiring.expire(registry.database, clock=registry.clock)
+        if count:
+            log.info("expiry.told", contracts=count)
+        await asyncio.sleep(seconds_to_midnight(registry.clock()))
+
+
+def seconds_to_midnight(now: datetime) -> float:
+    """How long it is until shortly after the market's next midnight."""
+    here = now.astimezone(MARKET_ZONE)
+    midnight = datetime.combine(here.date() + timedelta(days=1), time(), MARKET_ZONE)
+    return (midnight + AFTER_MIDNIGHT - here).total_seconds()

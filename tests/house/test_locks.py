@@ -1,0 +1,21 @@
+"""The lock files hold what the project asks for, every file by hash, and name no place to fetch from."""
+
+import re
+
+import pytest
+
+from house import locks
+
+
+@pytest.mark.parametrize("name", locks.LOCKS)
+class TestLock:
+    def test_is_up_to_date(self, name: str) -> None:
+        assert locks.recorded_digest(name) == locks.inputs_digest(locks.LOCKS[name]), "run `make lock`"
+
+    def test_pins_by_hash_and_names_no_index(self, name: str) -> None:
+        text = (locks.ROOT / name).read_text(encoding="utf-8")
+        pinned = re.findall(r"^[a-z0-9][\w.-]*==[^\\\n]+\\\n    --hash=sha256:", text, re.MULTILINE)
+        named = re.findall(r"^[a-z0-9][\w.-]*[^\n]*", text, re.MULTILINE)
+
+        assert len(pinned) == len(named) > 20
+        assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)

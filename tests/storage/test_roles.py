@@ -1,0 +1,91 @@
+"""A server of somebody else: its owner is no superuser, and the service may do less than the owner."""
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from instrument_registry.database import login_of, migrations, role_to_work_under
+from instrument_registry.database.migrations import MigrationRefused
+from instrument_registry.settings import Settings
+from instrument_registry.wiring import close_registry, open_registry
+from keeper import Template
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """An empty database on a server we do not administer."""
+
+    owner: str
+    name: str
+    admin: str
+
+
+@pytest.fixture(params=[True, False], ids=["may-create-roles", "may-not"])
+def may_create_roles(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.fixture
+def outside(server_name: str, templates: dict[str, Template], may_create_roles: bool) -> Iterator[Outside]:
+    admin_url = templates[server_name].admin_url
+    name, password = f"ir_test_{secrets.token_hex(4)}", secrets.token_hex(8)
+    role = sql.Identifier(name)
+    right = sql.SQL("createrole" if may_create_roles else "nocreaterole")
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("create role {} login {} password {}").format(role, right, sql.Literal(password)))
+        admin.execute(sql.SQL("create database {} owner {}").format(role, role))
+    yield Outside(make_conninfo(admin_url, dbname=name, user=name, password=password), name, admin_url)
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(sql.SQL("drop database {} with (force)").format(role))
+        for left in (f"{name}_service", f"{name}_rights", name):
+            admin.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(left)))
+
+
+class TestAnOutsideDatabase:
+    @pytest.mark.parametrize("may_create_roles", [True], indirect=True)
+    async def test_the_owner_alone_works_under_the_services_role(self, outside: Outside) -> None:
+        applied = migrations.migrate(outside.owner)
+        registry = await open_registry(Settings.load(), database_url=outside.owner)
+        async with registry.database.transaction() as tx:
+            cursor = await tx.execute("select current_user, session_user")
+            names = await cursor.fetchone()
+        await close_registry(registry)
+
+        assert applied == migrations.revisions()
+        assert names == (f"{outside.name}_rights", outside.name)
+
+    @pytest.mark.parametrize("may_create_roles", [True], indirect=True)
+    async def test_a_login_is_admitted_and_stays_itself(self, outside: Outside) -> None:
+        login = f"{outside.name}_service"
+        with psycopg.connect(outside.admin, autocommit=True) as admin:
+            admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(login)))
+        migrations.migrate(outside.owner, service_login=login)
+        service = make_conninfo(outside.owner, user=login, password="x")
+
+        assert login_of(service) == login
+        assert await role_to_work_under(service) is None
+        with psycopg.connect(service) as connection:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("drop schema instrument_registry cascade")
+            connection.rollback()
+            assert connection.execute("select version_num from instrument_registry.alembic_version").fetchone()
+
+    @pytest.mark.parametrize("may_create_roles", [True], indirect=True)
+    def test_an_unknown_login_is_refused(self, outside: Outside) -> None:
+        with pytest.raises(MigrationRefused, match="no role nobody_at_all"):
+            migrations.migrate(outside.owner, service_login="nobody_at_all")
+
+    @pytest.mark.parametrize("may_create_roles", [False], indirect=True)
+    def test_an_owner_who_may_too_little_learns_what_to_ask_for(self, outside: Outside) -> None:
+        with pytest.raises(MigrationRefused, match="create role") as refused:
+            migrations.migrate(outside.owner)
+        remedy = str(refused.value).split("run: ")[1]
+        with psycopg.connect(outside.admin, autocommit=True) as admin:
+            admin.execute(remedy.encode())
+
+        assert migrations.migrate(outside.owner) == migrations.revisions()

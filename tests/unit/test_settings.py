@@ -1,0 +1,88 @@
+"""Settings: from the environment, secrets also from files, misspelt names refused by name."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from instrument_registry.settings import PREFIX, InvalidSettings, Settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+
+
+class TestSettings:
+    def test_defaults_are_the_documented_ones(self) -> None:
+        settings = Settings.load()
+
+        assert (settings.host, settings.port, settings.workers, settings.demo) == ("127.0.0.1", 8901, 2, True)
+        assert settings.data_dir == Path(".data").absolute()
+        assert settings.database_url is None
+
+    def test_the_environment_is_read(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DEMO", "off")
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_PORT", "0")
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DATA_DIR", "/var/tmp/x")
+
+        settings = Settings.load()
+
+        assert (settings.demo, settings.port, settings.data_dir) == (False, 0, Path("/var/tmp/x"))
+
+    def test_what_the_caller_gives_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_WORKERS", "3")
+
+        assert Settings.load(workers=5, port=None).workers == 5
+
+    def test_they_do_not_change(self) -> None:
+        with pytest.raises(ValidationError):
+            Settings.load().port = 1  # type: ignore[misc]
+
+    @pytest.mark.parametrize(
+        ("name", "value"), [("PORT", "many"), ("PORT", "70000"), ("WORKERS", "0"), ("DEMO", "perhaps")]
+    )
+    def test_a_wrong_value_is_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv(PREFIX + name, value)
+
+        with pytest.raises(InvalidSettings, match=PREFIX + name):
+            Settings.load()
+
+    def test_a_misspelt_name_is_refused_with_the_right_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DATABSE_URL", "postgresql://x")
+
+        with pytest.raises(InvalidSettings, match="did you mean INSTRUMENT_REGISTRY_DATABASE_URL"):
+            Settings.load()
+
+    def test_a_name_of_somebody_else_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_COLOUR_OF_THE_DOOR", "green")
+
+        Settings.load()
+
+
+class TestSecrets:
+    def test_are_read_from_a_file_and_not_shown(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("postgresql://u:very-secret@h/d\n")
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DATABASE_URL_FILE", str(tmp_path / "url"))
+
+        settings = Settings.load()
+
+        assert settings.database_url is not None
+        assert settings.database_url.get_secret_value() == "postgresql://u:very-secret@h/d"
+        assert "very-secret" not in repr(settings)
+
+    def test_both_ways_at_once_are_refused(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DATABASE_URL_FILE", str(tmp_path / "url"))
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_DATABASE_URL", "postgresql://x")
+
+        with pytest.raises(InvalidSettings, match="keep one"):
+            Settings.load()
+
+    def test_a_missing_file_is_said(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_OWNER_DATABASE_URL_FILE", str(tmp_path / "none"))
+
+        with pytest.raises(InvalidSettings, match="OWNER_DATABASE_URL_FILE cannot be read"):
+            Settings.load()

@@ -1,0 +1,61 @@
+"""Metrics of several processes as one answer."""
+
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from instrument_registry import telemetry
+
+
+def process(*, requests: int, memory: float) -> bytes:
+    registry = CollectorRegistry()
+    counter = Counter("requests", 'All "of" them', ["route"], registry=registry)
+    counter.labels(route='a"b\\c\nd').inc(requests)
+    Gauge("memory", "Now", registry=registry).set(memory)
+    seconds = Histogram("seconds", "How long", buckets=(1, 2), registry=registry)
+    for _ in range(requests):
+        seconds.observe(1.5)
+    return generate_latest(registry)
+
+
+def values(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+class TestMerge:
+    def test_counts_are_summed_and_gauges_say_whose_they_are(self) -> None:
+        merged = values(telemetry.merge({"a": process(requests=2, memory=5), "b": process(requests=3, memory=7)}))
+
+        assert merged["requests_total", (("route", 'a"b\\c\nd'),)] == 5
+        assert merged["memory", (("process", "a"),)] == 5
+        assert merged["memory", (("process", "b"),)] == 7
+        assert merged["seconds_bucket", (("le", "2.0"),)] == 5
+        assert merged["seconds_count", ()] == 5
+        assert merged["seconds_sum", ()] == 7.5
+
+    def test_who_is_gone_still_counts_but_has_no_gauge(self) -> None:
+        gone = telemetry.only_sums([process(requests=4, memory=9), process(requests=1, memory=9)])
+
+        merged = values(telemetry.merge({"a": process(requests=2, memory=5)}, ended=[gone]))
+
+        assert merged["requests_total", (("route", 'a"b\\c\nd'),)] == 7
+        assert [name for name, _ in merged if name == "memory"] == ["memory"]
+
+    def test_of_one_is_that_one(self) -> None:
+        text = process(requests=2, memory=5)
+
+        merged = values(telemetry.merge({"a": text}))
+
+        assert {name: value for name, value in merged.items() if name[0] != "memory"} == {
+            name: value for name, value in values(text).items() if name[0] != "memory"
+        }
+
+
+async def test_a_lone_process_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    gathering = telemetry.Gathering()
+
+    assert b"process_cpu_seconds_total" in await gathering()
