@@ -34,7 +34,8 @@ returning id
 """
 
 KNOWN = """
-select 1 from instrument_versions where root = any(%(symbols)s) and venue = any(%(venues)s) and known_to = 'infinity' limit 1
+select 1 from instrument_versions
+ where root = any(%(symbols)s) and venue = any(%(venues)s) and known_to = 'infinity' limit 1
 """
 
 
@@ -89,7 +90,9 @@ async def declare(tx: Transaction, action: Action, *, metadata: events.Metadata,
         raise Invalid(f"{exchange[:20]} is no exchange; known are {known}", field="exchange", value=exchange[:20])
     for name, symbol in (("old_symbol", old), ("new_symbol", new)):
         if not 1 <= len(symbol) <= LONGEST_SYMBOL or not symbol.isprintable():
-            raise Invalid(f"A symbol has 1 to {LONGEST_SYMBOL} printable characters", field=name, value=symbol[:LONGEST_SYMBOL])
+            raise Invalid(
+                f"A symbol has 1 to {LONGEST_SYMBOL} printable characters", field=name, value=symbol[:LONGEST_SYMBOL]
+            )
     if old == new and action.what is not What.DEMERGER:  # what is demerged may keep its symbol
         raise Invalid(f"{old} becomes itself", field="new_symbol", value=new)
     if not EARLIEST <= action.effective_date <= at.date() + AHEAD:
@@ -99,8 +102,9 @@ async def declare(tx: Transaction, action: Action, *, metadata: events.Metadata,
     if await known_.fetchone() is None:
         raise Invalid(f"Neither {old} nor {new} was ever listed at {exchange}", field="old_symbol", value=old)
     values = {
-        "what": action.what.value, "exchange": exchange, "old_symbol": old, "new_symbol": new, "effective_date": action.effective_date,
-        "source": BY_OPERATOR + action.reason.strip(), "actor": metadata.actor, "at": at,
+        "what": action.what.value, "exchange": exchange, "old_symbol": old, "new_symbol": new,
+        "effective_date": action.effective_date, "source": BY_OPERATOR + action.reason.strip(),
+        "actor": metadata.actor, "at": at,
     }  # fmt: skip
     row = await (await tx.execute(ADD, values)).fetchone()
     if row is None:

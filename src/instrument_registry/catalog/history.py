@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from psycopg.rows import class_row
@@ -12,6 +12,8 @@ from instrument_registry.database import Transaction
 from instrument_registry.errors import NotFound
 
 FACTS_MAX = 1_000
+# Whatever is known by now: the database's clock, which dates what it learns, may be ahead of ours.
+LATEST = datetime.max.replace(tzinfo=UTC)
 
 LIFE = "select id, ulid, listed_on, ended_on, ended_as from instruments where id = %(id)s"
 

@@ -24,7 +24,7 @@ APPLY_MAX = 10_000
 # Facts of this long a silence are looked for even when nobody notified.
 POLL_SECONDS = 0.5
 INSTRUMENT = "instrument."
-ALIAS = "alias."
+ALIASES = ("alias.", "declaration.")  # a changed symbol is found by the old one
 APPLIED = "ingestion.applied"
 
 LOG = structlog.get_logger(__name__)
@@ -161,7 +161,7 @@ class LiveCatalogue:
         if bulk or len(subjects) > APPLY_MAX:
             await self.start()
             return
-        aliases = any(event.type.startswith(ALIAS) for event in page.events)
+        aliases = any(event.type.startswith(ALIASES) for event in page.events)
         async with self._database.transaction(read_only=True) as tx:
             ids = await feed.ids_of(tx, subjects) if subjects else []
             rows = await feed.read_some(tx, self.index.view.as_of, ids=ids) if ids else []

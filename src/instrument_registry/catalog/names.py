@@ -1,12 +1,15 @@
 """Other names: our own list, what operators added, and the symbols that exchanges changed."""
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg.rows import TupleRow, class_row
 
 from instrument_registry import events
+from instrument_registry.catalog.calendars import market_today
 from instrument_registry.catalog.events import AliasAdded, AliasRemoved
+from instrument_registry.catalog.overriding import check_reason
 from instrument_registry.catalog.search import Alias, seed
 from instrument_registry.database import Transaction
 from instrument_registry.errors import Conflict, Invalid, NotFound
@@ -31,6 +34,18 @@ other as (
 select alias, array_agg(target order by place, sort) from other group by alias order by alias
 """
 
+KNOWN = "select 1 from instrument_versions where root = %(target)s and known_to = 'infinity' limit 1"
+
+ADD = """
+insert into aliases (alias, target, reason, valid_from, actor, created_at)
+values (%(alias)s, %(target)s, %(reason)s, %(day)s, %(actor)s, %(at)s) on conflict do nothing
+"""
+
+REMOVE = """
+update aliases set valid_to = %(day)s where alias = %(alias)s and target = %(target)s and valid_to = 'infinity'
+returning alias, target, reason, actor, created_at
+"""
+
 LIST = """
 select alias, target, reason, actor, created_at from aliases
  where valid_to = 'infinity' and (%(target)s::text is null or target = %(target)s) order by alias, target
@@ -44,9 +59,20 @@ class AliasTaken(Conflict):
 
 
 class AliasNotFound(NotFound):
-    """No such alias."""
+    """List the aliases to see what leads where."""
 
     title = "There is no such alias"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorsAlias:
+    """Another name an operator gave a target, and why."""
+
+    alias: str
+    target: str
+    reason: str
+    actor: str
+    created_at: datetime
 
 
 async def read_aliases(tx: Transaction) -> list[Alias]:
@@ -62,47 +88,53 @@ def read_all_aliases(connection: "psycopg.Connection[TupleRow]") -> list[Alias]:
 
 async def add(
     tx: Transaction, alias: str, target: str, *, reason: str, metadata: events.Metadata, at: datetime
-) -> None:
+) -> OperatorsAlias:
     """Make a target (a name as it stands in keys) findable by another name; Raises: Invalid, AliasTaken."""
-    alias, target = " ".join(alias.lower().split()), target.strip().upper()
-    if not 1 <= len(alias) <= LONGEST_ALIAS:
-        raise Invalid(f"An alias has 1 to {LONGEST_ALIAS} characters", field="alias", value=alias[:LONGEST_ALIAS])
-    if not reason.strip():
-        raise Invalid("An alias needs a reason", field="reason", value=reason)
-    known = await tx.execute(
-        "select 1 from instrument_versions where root = %s and known_to = 'infinity' limit 1", (target,)
-    )
-    if await known.fetchone() is None:
+    alias, target = _folded(alias), target.strip().upper()
+    if not 1 <= len(alias) <= LONGEST_ALIAS or not alias.isprintable():
+        problem = f"An alias has 1 to {LONGEST_ALIAS} printable characters"
+        raise Invalid(problem, field="alias", value=alias[:LONGEST_ALIAS])
+    check_reason(reason)
+    values = {
+        "alias": alias, "target": target, "reason": reason.strip(), "actor": metadata.actor, "at": at,
+        "day": market_today(at),
+    }  # fmt: skip
+    if await (await tx.execute(KNOWN, values)).fetchone() is None:
         raise Invalid(f"No instrument is named {target}", field="target", value=target)
-    cursor = await tx.execute(
-        "insert into aliases (alias, target, reason, valid_from, actor, created_at) values (%s, %s, %s, %s, %s, %s) on conflict do nothing",
-        (alias, target, reason, at.date(), metadata.actor, at),
-    )
-    if cursor.rowcount == 0:
+    if (await tx.execute(ADD, values)).rowcount == 0:
         raise AliasTaken(f"{alias} leads to {target} already", alias=alias, target=target)
-    fact = AliasAdded(occurred_at=at, alias=alias, target=target, reason=reason)
+    fact = AliasAdded(occurred_at=at, alias=alias, target=target, reason=reason.strip())
     await events.append(tx, fact, stream=f"alias-{alias}", metadata=metadata)
+    return OperatorsAlias(alias=alias, target=target, reason=reason.strip(), actor=metadata.actor, created_at=at)
 
 
 async def remove(
     tx: Transaction, alias: str, target: str, *, reason: str, metadata: events.Metadata, at: datetime
-) -> None:
-    """Take an operator's alias back; Raises: AliasNotFound."""
-    alias, target = " ".join(alias.lower().split()), target.strip().upper()
-    cursor = await tx.execute(
-        "update aliases set valid_to = %s where alias = %s and target = %s and valid_to = 'infinity'",
-        (at.date(), alias, target),
-    )
-    if cursor.rowcount == 0:
-        raise AliasNotFound(f"{alias} does not lead to {target}", alias=alias, target=target)
-    fact = AliasRemoved(occurred_at=at, alias=alias, target=target, reason=reason)
-    await events.append(tx, fact, stream=f"alias-{alias}", metadata=metadata)
+) -> OperatorsAlias:
+    """Take an operator's alias back; Raises: AliasNotFound, Invalid."""
+    check_reason(reason)
+    values = {"alias": _folded(alias), "target": target.strip().upper(), "day": market_today(at)}
+    async with tx.cursor(row_factory=class_row(OperatorsAlias)) as cursor:
+        await cursor.execute(REMOVE, values)
+        removed = await cursor.fetchone()
+    if removed is None:
+        own = any(_folded(one.text) == values["alias"] and values["target"] in one.targets for one in seed())
+        problem = "is in our own list, which stays" if own else "is no alias that an operator added"
+        raise AliasNotFound(f"{alias} for {target} {problem}", alias=alias, target=target)
+    fact = AliasRemoved(occurred_at=at, alias=removed.alias, target=removed.target, reason=reason.strip())
+    await events.append(tx, fact, stream=f"alias-{removed.alias}", metadata=metadata)
+    return removed
 
 
-async def listed(tx: Transaction, *, target: str | None = None) -> list[tuple[str, str, str, str, datetime]]:
-    """The aliases operators and renames added: alias, target, reason, actor, when."""
-    cursor = await tx.execute(LIST, {"target": target})
-    return [(row[0], row[1], row[2], row[3], row[4]) for row in await cursor.fetchall()]
+async def listed(tx: Transaction, *, target: str | None = None) -> list[OperatorsAlias]:
+    """The aliases that operators added, by alphabet."""
+    async with tx.cursor(row_factory=class_row(OperatorsAlias)) as cursor:
+        await cursor.execute(LIST, {"target": target})
+        return await cursor.fetchall()
+
+
+def _folded(alias: str) -> str:
+    return " ".join(alias.lower().split())
 
 
 def _with_seed(rows: "list[TupleRow]") -> list[Alias]:

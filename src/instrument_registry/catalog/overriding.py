@@ -9,6 +9,7 @@ from psycopg.rows import class_row
 
 from instrument_registry import events
 from instrument_registry.catalog import feed, history
+from instrument_registry.catalog.calendars import market_today
 from instrument_registry.catalog.events import InstrumentOverridden, InstrumentOverrideWithdrawn
 from instrument_registry.database import Transaction
 from instrument_registry.errors import Conflict, Invalid, NotFound
@@ -26,9 +27,11 @@ o.withdrawn_at, o.withdrawn_by
 
 READ = f"""
 select {COLUMNS} from overrides o join instruments i on i.id = o.instrument_id
-  left join lateral (select key from instrument_versions v where v.instrument_id = o.instrument_id and v.known_to = 'infinity'
+  left join lateral (select key from instrument_versions v
+                      where v.instrument_id = o.instrument_id and v.known_to = 'infinity'
                       order by v.valid_from desc limit 1) v on true
- where (%(instrument)s::bigint is null or o.instrument_id = %(instrument)s) and (%(id)s::bigint is null or o.id = %(id)s)
+ where (%(instrument)s::bigint is null or o.instrument_id = %(instrument)s)
+   and (%(id)s::bigint is null or o.id = %(id)s)
    and (%(day)s::date is null or (o.withdrawn_at is null and o.valid_from <= %(day)s and o.valid_to > %(day)s))
    and (%(before)s::bigint is null or o.id < %(before)s)
  order by o.id desc limit %(limit)s
@@ -107,26 +110,30 @@ class Wanted:
 
 
 async def add(tx: Transaction, instrument: int, wanted: Wanted, *, metadata: events.Metadata, at: datetime) -> Override:
-    """Set a field of an instrument against the files, and tell it; Raises: Invalid, OverrideExists, InstrumentNotFound."""
+    """Set a field of an instrument against the files, and tell it.
+
+    Raises: Invalid, OverrideExists, InstrumentNotFound.
+    """
     value = read_value(wanted.field, wanted.value)
     check_reason(wanted.reason)
     if wanted.valid_to <= wanted.valid_from:
         raise Invalid(f"It ends on {wanted.valid_to}, before it begins", field="valid_to", value=str(wanted.valid_to))
     await _hold(tx, instrument)
     values: dict[str, object] = {
-        "instrument": instrument, "field": wanted.field.value, "value": value, "reason": wanted.reason.strip(), "actor": metadata.actor,
-        "valid_from": wanted.valid_from, "valid_to": wanted.valid_to, "at": at,
+        "instrument": instrument, "field": wanted.field.value, "value": value, "reason": wanted.reason.strip(),
+        "valid_from": wanted.valid_from, "valid_to": wanted.valid_to, "actor": metadata.actor, "at": at,
     }  # fmt: skip
     there = await (await tx.execute(OVERLAPPING, values)).fetchone()
     if there is not None:
-        raise OverrideExists(f"Override {there[0]} holds from {there[1]} until before {there[2]}", override=there[0], field=wanted.field)
+        problem = f"Override {there[0]} holds from {there[1]} until before {there[2]}"
+        raise OverrideExists(problem, override=there[0], field=wanted.field)
     row = await (await tx.execute(ADD, values)).fetchone()
     assert row is not None
     made = await get(tx, row[0])
-    before = await _said_by_files(tx, made, at=at)
+    before = await _said_by_files(tx, made)
     fact = InstrumentOverridden(
-        occurred_at=at, instrument_id=made.ulid, key=made.key, effective_date=made.valid_from.isoformat(), source=SOURCE,
-        ingestion=None, evidence=None, old={made.field: before}, new=_terms(made, reason=made.reason),
+        occurred_at=at, instrument_id=made.ulid, key=made.key, effective_date=made.valid_from.isoformat(),
+        source=SOURCE, ingestion=None, evidence=None, old={made.field: before}, new=_terms(made, reason=made.reason),
     )  # fmt: skip
     await events.append(tx, fact, stream=f"instrument-{made.ulid}", metadata=metadata)
     return made
@@ -142,12 +149,13 @@ async def withdraw(
     if there.instrument_id != instrument:
         raise OverrideNotFound(f"{override} is no override of this instrument", override=override)
     if there.withdrawn_at is not None:
-        raise AlreadyWithdrawn(f"{there.withdrawn_by} withdrew it at {there.withdrawn_at:%Y-%m-%d %H:%M}", override=override)
+        when = f"{there.withdrawn_at:%Y-%m-%d %H:%M}"
+        raise AlreadyWithdrawn(f"{there.withdrawn_by} withdrew it at {when}", override=override)
     await tx.execute(WITHDRAW, {"id": override, "at": at, "actor": metadata.actor})
-    before = await _said_by_files(tx, there, at=at)
+    before = await _said_by_files(tx, there)
     fact = InstrumentOverrideWithdrawn(
-        occurred_at=at, instrument_id=there.ulid, key=there.key, effective_date=max(there.valid_from, at.date()).isoformat(),
-        source=SOURCE, ingestion=None, evidence=None, old=_terms(there, reason=there.reason),
+        occurred_at=at, instrument_id=there.ulid, key=there.key, source=SOURCE, ingestion=None, evidence=None,
+        effective_date=max(there.valid_from, market_today(at)).isoformat(), old=_terms(there, reason=there.reason),
         new={there.field: before, "override": there.id, "reason": reason.strip()},
     )  # fmt: skip
     await events.append(tx, fact, stream=f"instrument-{there.ulid}", metadata=metadata)
@@ -174,7 +182,8 @@ def read_value(field: Field, text: str) -> str:
     text = text.strip()
     if field is Field.NAME:
         if not 1 <= len(text) <= LONGEST_NAME or not text.isprintable():
-            raise Invalid(f"A name has 1 to {LONGEST_NAME} printable characters", field="value", value=text[:LONGEST_NAME])
+            problem = f"A name has 1 to {LONGEST_NAME} printable characters"
+            raise Invalid(problem, field="value", value=text[:LONGEST_NAME])
         return text
     try:
         number = Decimal(text)
@@ -186,7 +195,8 @@ def read_value(field: Field, text: str) -> str:
         return str(int(number))
     smallest, largest = Decimal(1).scaleb(-DECIMAL_PLACES), Decimal(10) ** WHOLE_DIGITS
     if not number.is_finite() or not smallest <= number < largest or number != round(number, DECIMAL_PLACES):
-        raise Invalid(f"{field.value} is a number above 0 with at most {DECIMAL_PLACES} decimals", field="value", value=text[:40])
+        problem = f"{field.value} is a number above 0 with at most {DECIMAL_PLACES} decimals"
+        raise Invalid(problem, field="value", value=text[:40])
     return format(number.normalize(), "f")
 
 
@@ -217,8 +227,10 @@ async def _hold(tx: Transaction, instrument: int) -> None:
     await tx.execute("select 1 from instruments where id = %s for no key update", (instrument,))
 
 
-async def _said_by_files(tx: Transaction, override: Override, *, at: datetime) -> str | int | None:
-    version = history.version_on(await history.versions(tx, override.instrument_id, known_at=at), override.valid_from)
+async def _said_by_files(tx: Transaction, override: Override) -> str | int | None:
+    version = history.version_on(
+        await history.versions(tx, override.instrument_id, known_at=history.LATEST), override.valid_from
+    )
     said = None if version is None else feed.plain(getattr(version, override.field))
     assert said is None or isinstance(said, str | int)
     return said

@@ -25,7 +25,7 @@ select count(*) from ingestions i where status in ('quarantined', 'refused')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """How many instruments there are of each venue, kind and status, and how many of them each broker has a token for."""
+    """How many instruments there are, by venue, kind and status, and how many each broker has a token for."""
 
     instruments: int
     by_venue: dict[str, int]
@@ -55,7 +55,9 @@ def count(view: View) -> Counts:
     of_cohort = np.bincount(view.columns.cohort[rows], minlength=len(cohorts))
     masks = view.columns.brokers[rows]
     brokers = {
-        broker: int(np.count_nonzero(masks & np.uint32(1 << code))) for code, broker in enumerate(view.shelf.brokers.texts) if code
+        broker: int(np.count_nonzero(masks & np.uint32(1 << code)))
+        for code, broker in enumerate(view.shelf.brokers.texts)
+        if code
     }
     return Counts(
         instruments=len(rows),
@@ -87,4 +89,5 @@ async def waiting_dumps(tx: Transaction) -> int:
 
 def _by(column: npt.NDArray[np.integer], counts: npt.NDArray[np.integer], texts: list[str]) -> dict[str, int]:
     sums = np.bincount(column, weights=counts, minlength=len(texts)).astype(np.int64).tolist()
-    return {text: found for text, found in sorted(zip(texts, sums, strict=False), key=lambda item: -item[1]) if text and found}
+    largest_first = sorted(zip(texts, sums, strict=False), key=lambda item: -item[1])
+    return {text: found for text, found in largest_first if text and found}

@@ -1,7 +1,7 @@
 """Aliases: nicknames and former names that operators maintain beside our own list."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -10,7 +10,7 @@ from starlette.responses import Response
 from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog import names
-from instrument_registry.catalog.names import LONGEST_ALIAS, AliasNotFound, AliasTaken
+from instrument_registry.catalog.names import LONGEST_ALIAS, AliasNotFound, AliasTaken, OperatorsAlias
 from instrument_registry.catalog.search import seed
 from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json
@@ -23,7 +23,9 @@ from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import needs, room
 from instrument_registry.wiring import Registry
 
-Target = Annotated[str, msgspec.Meta(min_length=1, max_length=100, description="A name as it stands in keys: M&M, INDIA VIX.")]
+Target = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=100, description="A name as it stands in keys: M&M, INDIA VIX.")
+]
 
 
 class AliasBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +41,7 @@ class AliasShown(msgspec.Struct, frozen=True, kw_only=True):
 
     alias: str
     target: str
-    origin: str  # operator, or seed
+    origin: Literal["operator", "seed"] = "operator"
     reason: str | None = None
     actor: str | None = None
     created_at: datetime | None = None
@@ -81,13 +83,13 @@ async def list_aliases(request: Request) -> Response:
     after = decode_cursor(asked.cursor, tuple[str, str], question=question) if asked.cursor else ("", "")
     async with registry.database.transaction(read_only=True) as tx:
         listed = await names.listed(tx, target=target)
-    found = [
-        AliasShown(alias=alias, target=to, origin="operator", reason=reason, actor=actor, created_at=at)
-        for alias, to, reason, actor, at in listed
-    ]
+    found = [_shown(one) for one in listed]
     if asked.seed:
         found += [
-            AliasShown(alias=one.text, target=to, origin="seed") for one in seed() for to in one.targets if target in (None, to)
+            AliasShown(alias=one.text, target=to, origin="seed")
+            for one in seed()
+            for to in one.targets
+            if target in (None, to)
         ]
     rest = sorted((one for one in found if (one.alias, one.target) > after), key=lambda one: (one.alias, one.target))
     page = rest[: asked.limit]
@@ -96,7 +98,10 @@ async def list_aliases(request: Request) -> Response:
     return json_response(AliasPage(aliases=page, pagination=pagination))
 
 
-@router.post("/aliases", **describe(body=AliasBody, answer=AliasShown, status=201, means="It is found by that", problems=(AliasTaken,)))
+@router.post(
+    "/aliases",
+    **describe(body=AliasBody, answer=AliasShown, status=201, means="It is found by that", problems=(AliasTaken,)),
+)
 @needs(Scope.OPERATOR)
 async def add_alias(request: Request) -> Response:
     """Let something be found by another name."""
@@ -104,17 +109,16 @@ async def add_alias(request: Request) -> Response:
     asked = await read_json(request, AliasBody)
     metadata, at = metadata_of(request.scope), registry.clock()
     async with registry.database.transaction() as tx:
-        await names.add(tx, asked.alias, asked.target, reason=asked.reason, metadata=metadata, at=at)
+        added = await names.add(tx, asked.alias, asked.target, reason=asked.reason, metadata=metadata, at=at)
     await events.wake(registry.database)
-    alias = " ".join(asked.alias.lower().split())
-    shown = AliasShown(
-        alias=alias, target=asked.target.strip().upper(), origin="operator", reason=asked.reason, actor=metadata.actor, created_at=at
-    )
-    return json_response(shown, 201)
+    return json_response(_shown(added), 201)
 
 
 @router.delete(
-    "/aliases/{alias}", **describe(query=AliasRemovalQuery, answer=AliasShown, means="It is found by that no longer", problems=(AliasNotFound,))
+    "/aliases/{alias}",
+    **describe(
+        query=AliasRemovalQuery, answer=AliasShown, means="It is found by that no longer", problems=(AliasNotFound,)
+    ),
 )
 @needs(Scope.OPERATOR)
 async def remove_alias(request: Request) -> Response:
@@ -122,7 +126,12 @@ async def remove_alias(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, AliasRemovalQuery)
     alias, at = named(request.scope, "alias"), registry.clock()
+    metadata = metadata_of(request.scope)
     async with registry.database.transaction() as tx:
-        await names.remove(tx, alias, asked.target, reason=asked.reason, metadata=metadata_of(request.scope), at=at)
+        removed = await names.remove(tx, alias, asked.target, reason=asked.reason, metadata=metadata, at=at)
     await events.wake(registry.database)
-    return json_response(AliasShown(alias=" ".join(alias.lower().split()), target=asked.target.strip().upper(), origin="operator"))
+    return json_response(_shown(removed))
+
+
+def _shown(alias: OperatorsAlias) -> AliasShown:
+    return msgspec.convert(alias, AliasShown, from_attributes=True)

@@ -11,7 +11,26 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import Lifespan
 
-from instrument_registry.http import chains, docs, health, instruments, kinds, metrics, problems, scrape, search
+from instrument_registry.http import (
+    aliases,
+    brokers,
+    chains,
+    declarations,
+    docs,
+    health,
+    ingestions,
+    instruments,
+    jobs,
+    kinds,
+    metrics,
+    overrides,
+    problems,
+    schedules,
+    scrape,
+    search,
+    suggest,
+    summary,
+)
 from instrument_registry.http.auth import KeyRing, key_ring
 from instrument_registry.http.bodies import BodyLimit
 from instrument_registry.http.compression import Compression
@@ -24,7 +43,9 @@ from instrument_registry.wiring import Registry
 
 # Rooms whose requests are most frequent come first: paths with a name in them are tried in turn.
 ROOMS: tuple[APIRouter, ...] = (
-    search.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
+    search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
+    summary.router, aliases.router, overrides.router, declarations.router,
+    brokers.router, schedules.router, ingestions.router, jobs.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
@@ -60,7 +81,7 @@ def build(rooms: Sequence[APIRouter], *, lifespan: Lifespan[FastAPI] | None = No
             Middleware(Compression),
             Middleware(Deadline),
             problems.last_resort(),
-            Middleware(BodyLimit),
+            Middleware(BodyLimit, larger={brokers.UPLOAD_PATH: brokers.UPLOAD_LIMIT_BYTES}),
         ],
     )
     problems.install(app)

@@ -22,6 +22,7 @@ from instrument_registry.http.routes import needs, room
 from instrument_registry.wiring import Registry
 
 Symbol = Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+Either = Annotated[str, msgspec.Meta(min_length=1, max_length=60, description="The old or the new one.")]
 Exchange = Annotated[str, msgspec.Meta(min_length=1, max_length=10)]
 
 
@@ -62,7 +63,7 @@ class DeclarationsQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     what: What | None = None
     exchange: Exchange | None = None
-    symbol: Annotated[str, msgspec.Meta(min_length=1, max_length=60, description="The old or the new one.")] | None = None
+    symbol: Either | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 100
     cursor: Annotated[str, msgspec.Meta(pattern=CURSOR_PATTERN)] | None = None
 
@@ -89,7 +90,9 @@ async def list_declarations(request: Request) -> Response:
 
 @router.post(
     "/declarations",
-    **describe(body=DeclarationBody, answer=DeclarationShown, status=201, means="It is declared", problems=(AlreadyDeclared,)),
+    **describe(
+        body=DeclarationBody, answer=DeclarationShown, status=201, means="It is declared", problems=(AlreadyDeclared,)
+    ),
 )
 @needs(Scope.OPERATOR)
 async def declare(request: Request) -> Response:

@@ -77,7 +77,10 @@ class DayQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Identifiers of any sort, mixed: keys, `broker:token`, `broker:SEGMENT:token`, `isin:…`, ids, symbols, `NFO:NIFTY;F;@1`."""
+    """Identifiers of any sort, mixed.
+
+    Keys, `broker:token`, `broker:SEGMENT:token`, `isin:…`, ids, symbols, `NFO:NIFTY;F;@1`.
+    """
 
     instrument_ids: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=BULK_MAX)]
     include_metadata: bool = False
@@ -126,8 +129,8 @@ async def bulk(request: Request) -> Response:
     partial, missing = await _elsewhere(registry, index, left, ambiguous=ambiguous)
     counts = {"found": len(found), "partial": len(partial), "ambiguous": len(ambiguous), "not_found": len(missing)}
     body = {
-        "instruments": msgspec.Raw(b"[" + b",".join(found) + b"]"), "partial": partial, "ambiguous": ambiguous, "not_found": missing,
-        "counts": counts, "as_of": view.as_of, "catalog_position": view.position,
+        "instruments": msgspec.Raw(b"[" + b",".join(found) + b"]"), "partial": partial, "ambiguous": ambiguous,
+        "not_found": missing, "counts": counts, "as_of": view.as_of, "catalog_position": view.position,
         "index_age_seconds": registry.catalogue.age_seconds, "correlation_id": correlation_of(request.scope),
         "response_time_ms": response_time_ms(request.scope),
     }  # fmt: skip
@@ -146,9 +149,7 @@ async def instrument_history(request: Request) -> Response:
     asked = read_query(request.scope, DayQuery)
     day = asked.as_of or registry.catalogue.today()
     async with registry.database.transaction(read_only=True) as tx:
-        meaning = await meant(
-            request, named(request.scope, "key"), day, known_at=asked.as_known_at or registry.clock()
-        )
+        meaning = await meant(request, named(request.scope, "key"), day, known_at=asked.as_known_at or history.LATEST)
         life = await history.life(tx, meaning.id)
         versions = await history.versions(tx, meaning.id, known_at=asked.as_known_at)
         told = await events.read_about(tx, life.ulid, limit=history.FACTS_MAX)
@@ -168,7 +169,7 @@ async def instrument_history(request: Request) -> Response:
                 )
                 for one in told
             ],
-        )  # fmt: skip
+        )
     )
 
 
@@ -182,7 +183,7 @@ async def instrument_tokens(request: Request) -> Response:
     """What each broker called the instrument, and when; where brokers disagree on the day."""
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, DayQuery)
-    day, known_at = asked.as_of or registry.catalogue.today(), asked.as_known_at or registry.clock()
+    day, known_at = asked.as_of or registry.catalogue.today(), asked.as_known_at or history.LATEST
     meaning = await meant(request, named(request.scope, "key"), day, known_at=known_at)
     async with registry.database.transaction(read_only=True) as tx:
         tokens = await history.tokens(tx, meaning.id, known_at=known_at)
@@ -229,8 +230,8 @@ async def _one(request: Request, text: str, *, as_of: date | None, known_at: dat
             tag = entity_tag(content)
             return not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
     day = as_of or catalogue.today()
-    meaning = await meant(request, text, day, known_at=known_at or registry.clock())
-    shown = await _then(registry, meaning, day, known_at=known_at or registry.clock())
+    meaning = await meant(request, text, day, known_at=known_at or history.LATEST)
+    shown = await _then(registry, meaning, day, known_at=known_at or history.LATEST)
     tag = entity_tag(shown)
     return not_modified(request.scope, tag) or bytes_response(json_bytes(shown), headers={"etag": tag})
 
@@ -277,11 +278,13 @@ async def _then(registry: Registry, meaning: lookup.Meaning, day: date, *, known
         life = await history.life(tx, meaning.id)
         version = history.version_on(await history.versions(tx, meaning.id, known_at=known_at), day)
         tokens = await history.tokens(tx, meaning.id, known_at=known_at)
+        overridden = await feed.overrides_known(tx, meaning.id, day, known_at=known_at)
     if version is None:
         raise InstrumentNotFound(
             f"Nothing was known of {meaning.key} at {known_at.isoformat()}", identifier=meaning.key
         )
-    row = feed.row_of(version, ulid=life.ulid, identifier=life.id, status=history.status_on(version, life, day))
+    status = history.status_on(version, life, day)
+    row = feed.row_of(version, ulid=life.ulid, identifier=life.id, status=status, overridden=overridden)
     own = {token.broker: token.token for token in reversed(tokens) if token.at(day)}
     return msgspec.convert(row | {"tokens": own}, Instrument)
 
@@ -313,7 +316,7 @@ async def _elsewhere(
         return [], []
     brokers, day = index.view.shelf.brokers.texts[1:], index.view.as_of
     async with registry.database.transaction(read_only=True) as tx:
-        told = await lookup.meanings(tx, left, brokers=brokers, known_at=registry.clock())
+        told = await lookup.meanings(tx, left, brokers=brokers, known_at=history.LATEST)
     partial: list[Partial] = []
     missing: list[Missing] = []
     for text, found in zip(left, told, strict=True):

@@ -9,9 +9,16 @@ from starlette.responses import Response
 
 from instrument_registry import events
 from instrument_registry.access.model import Scope
-from instrument_registry.catalog import overriding
+from instrument_registry.catalog import history, overriding
 from instrument_registry.catalog.history import InstrumentNotFound
-from instrument_registry.catalog.overriding import AlreadyWithdrawn, Field, Override, OverrideExists, OverrideNotFound, Wanted
+from instrument_registry.catalog.overriding import (
+    AlreadyWithdrawn,
+    Field,
+    Override,
+    OverrideExists,
+    OverrideNotFound,
+    Wanted,
+)
 from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, json_response
@@ -25,7 +32,9 @@ from instrument_registry.wiring import Registry
 
 OF_ONE_MAX = 1_000
 LARGEST_ID = 2**63 - 1
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500, description="Why, in words that somebody understands next year.")]
+Reason = Annotated[
+    str, msgspec.Meta(min_length=1, max_length=500, description="Why, in words that somebody understands next year.")
+]
 
 
 class OverrideBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -113,10 +122,11 @@ async def overrides_of_one(request: Request) -> Response:
     """The overrides of an instrument, withdrawn and ended ones too."""
     registry: Registry = request.app.state.registry
     today = registry.catalogue.today()
-    meaning = await meant(request, named(request.scope, "key"), today, known_at=registry.clock())
+    meaning = await meant(request, named(request.scope, "key"), today, known_at=history.LATEST)
     async with registry.database.transaction(read_only=True) as tx:
         found = await overriding.listed(tx, instrument=meaning.id, limit=OF_ONE_MAX)
-    return json_response(OverridesOfOne(id=meaning.ulid, key=meaning.key, overrides=[_shown(one, today) for one in found]))
+    shown = [_shown(one, today) for one in found]
+    return json_response(OverridesOfOne(id=meaning.ulid, key=meaning.key, overrides=shown))
 
 
 @router.post(
@@ -133,9 +143,10 @@ async def add_override(request: Request) -> Response:
     asked = await read_json(request, OverrideBody)
     at, today = registry.clock(), registry.catalogue.today()
     wanted = Wanted(
-        field=asked.field, value=str(asked.value), reason=asked.reason, valid_from=asked.valid_from or today, valid_to=asked.valid_to
-    )
-    meaning = await meant(request, named(request.scope, "key"), today, known_at=at)
+        field=asked.field, value=str(asked.value), reason=asked.reason,
+        valid_from=asked.valid_from or today, valid_to=asked.valid_to,
+    )  # fmt: skip
+    meaning = await meant(request, named(request.scope, "key"), today, known_at=history.LATEST)
     async with registry.database.transaction() as tx:
         made = await overriding.add(tx, meaning.id, wanted, metadata=metadata_of(request.scope), at=at)
     await events.wake(registry.database)
@@ -156,7 +167,7 @@ async def withdraw_override(request: Request) -> Response:
     asked = read_query(request.scope, WithdrawalQuery)
     override = _id(named(request.scope, "override"))
     at, today = registry.clock(), registry.catalogue.today()
-    meaning = await meant(request, named(request.scope, "key"), today, known_at=at)
+    meaning = await meant(request, named(request.scope, "key"), today, known_at=history.LATEST)
     async with registry.database.transaction() as tx:
         there = await overriding.withdraw(
             tx, meaning.id, override, reason=asked.reason, metadata=metadata_of(request.scope), at=at
@@ -173,8 +184,8 @@ def _id(text: str) -> int:
 
 def _shown(override: Override, day: date) -> OverrideShown:
     return OverrideShown(
-        id=override.id, instrument_id=override.ulid, key=override.key, field=Field(override.field), value=override.value,
-        reason=override.reason, valid_from=override.valid_from, valid_to=override.valid_to,
+        id=override.id, instrument_id=override.ulid, key=override.key, field=Field(override.field),
+        value=override.value, reason=override.reason, valid_from=override.valid_from, valid_to=override.valid_to,
         in_force=override.withdrawn_at is None and override.valid_from <= day < override.valid_to, actor=override.actor,
         created_at=override.created_at, withdrawn_at=override.withdrawn_at, withdrawn_by=override.withdrawn_by,
     )  # fmt: skip

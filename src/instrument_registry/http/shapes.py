@@ -42,7 +42,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     face_value: str | None = None
     quote_unit: str | None = None
     surveillance: str | None = None
-    overridden: list[str] | None = None
+    overridden: dict[str, str | int | None] | None = None  # fields an operator set, with what the files say
     why: str | None = None  # of a search hit: what made it one
 
 
@@ -129,7 +129,7 @@ class BulkInstrument(msgspec.Struct, frozen=True, kw_only=True):
     face_value: str | None = None
     quote_unit: str | None = None
     surveillance: str | None = None
-    overridden: list[str] | None = None
+    overridden: dict[str, str | int | None] | None = None
 
 
 class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):

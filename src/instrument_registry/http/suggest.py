@@ -63,8 +63,8 @@ async def suggestions(request: Request) -> Response:
     found = [Suggestion(text=row.symbol, key=row.key, name=row.name) for row in shown]
     return json_response(
         SuggestAnswer(
-            suggestions=found, as_of=view.as_of, catalog_position=view.position, index_age_seconds=catalogue.age_seconds,
-            correlation_id=correlation_of(request.scope), response_time_ms=response_time_ms(request.scope),
-        )  # fmt: skip
-    )
-
+            suggestions=found, as_of=view.as_of, catalog_position=view.position,
+            index_age_seconds=catalogue.age_seconds, correlation_id=correlation_of(request.scope),
+            response_time_ms=response_time_ms(request.scope),
+        )
+    )  # fmt: skip

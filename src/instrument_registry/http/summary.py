@@ -76,14 +76,18 @@ async def catalog_summary(request: Request) -> Response:
         runs = await summary.last_runs(tx, day=view.as_of)
         waiting = await summary.waiting_dumps(tx)
     counts, age = summary.count(view), catalogue.age_seconds
+    state = IndexState(
+        rows=counts.instruments,
+        digest=f"{view.digest:016x}",
+        age_seconds=age,
+        past_days_kept=sorted(catalogue.days_kept()),
+    )
     return json_response(
         Summary(
-            instruments=counts.instruments, by_venue=counts.by_venue, by_kind=counts.by_kind, by_status=counts.by_status,
-            by_broker=counts.by_broker, runs=[msgspec.convert(run, SegmentRun, from_attributes=True) for run in runs], dumps_waiting=waiting,
-            index=IndexState(
-                rows=counts.instruments, digest=f"{view.digest:016x}", age_seconds=age, past_days_kept=sorted(catalogue.days_kept())
-            ),
-            as_of=view.as_of, catalog_position=view.position, index_age_seconds=age,
+            instruments=counts.instruments, by_venue=counts.by_venue, by_kind=counts.by_kind,
+            by_status=counts.by_status, by_broker=counts.by_broker,
+            runs=[msgspec.convert(run, SegmentRun, from_attributes=True) for run in runs],
+            dumps_waiting=waiting, index=state, as_of=view.as_of, catalog_position=view.position, index_age_seconds=age,
             correlation_id=correlation_of(request.scope), response_time_ms=response_time_ms(request.scope),
         )
     )  # fmt: skip
