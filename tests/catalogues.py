@@ -28,15 +28,15 @@ INVARIANTS = {
     "two instruments bear one key on one day, as known at one moment": """
         select a.key, a.instrument_id, b.instrument_id from instrument_versions a join instrument_versions b
             on b.key = a.key and b.instrument_id > a.instrument_id
-           and a.valid_from < b.valid_to and b.valid_from < a.valid_to and a.known_from < b.known_to and b.known_from < a.known_to""",
+           and a.valid_from < b.valid_to and b.valid_from < a.valid_to and greatest(a.known_from, b.known_from) < least(a.known_to, b.known_to)""",
     "an instrument has two versions on one day, as known at one moment": """
         select a.key, a.valid_from, b.valid_from from instrument_versions a join instrument_versions b
             on b.instrument_id = a.instrument_id and b.ctid > a.ctid
-           and a.valid_from < b.valid_to and b.valid_from < a.valid_to and a.known_from < b.known_to and b.known_from < a.known_to""",
+           and a.valid_from < b.valid_to and b.valid_from < a.valid_to and greatest(a.known_from, b.known_from) < least(a.known_to, b.known_to)""",
     "a token means two instruments on one day, as known at one moment": """
         select a.broker, a.segment, a.token from broker_tokens a join broker_tokens b
             on b.token_key = a.token_key and b.ctid > a.ctid and a.valid && b.valid
-           and a.known_from < b.known_to and b.known_from < a.known_to""",
+           and greatest(a.known_from, b.known_from) < least(a.known_to, b.known_to)""",
     "two tokens share their integer": """
         select token_key from broker_tokens group by 1 having count(distinct (broker, segment, token)) > 1""",
     "an instrument has no version": """

@@ -29,9 +29,16 @@ def _copied_token(valid: str) -> str:
     return TOKEN_COLUMNS.replace("valid, known_from, known_to,", f"{valid}, %(known)s, 'infinity',", 1)
 
 
+# What a version says, beside when.
+_SAID = VERSION_COLUMNS.split("ingestion_id, ")[1]
+
+
+def _prefixed(columns: str) -> str:
+    return ", ".join(f"v.{name}" for name in columns.split(", "))
+
+
 def _copied_version(valid_from: str, valid_to: str) -> str:
-    columns = ", ".join(f"v.{name.strip()}" for name in VERSION_COLUMNS.split(","))
-    return columns.replace(
+    return _prefixed(VERSION_COLUMNS).replace(
         "v.valid_from, v.valid_to, v.known_from, v.known_to,", f"{valid_from}, {valid_to}, %(known)s, 'infinity',", 1
     )
 
@@ -200,27 +207,48 @@ delete from becomes where position = 'within' and said_key = key and new_kind = 
    and new_streamable = streamable
 """
 
-SUPERSEDE_VERSIONS = """
-update instrument_versions v set known_to = %(known)s from becomes b where v.ctid = b.place and b.position = 'within'
-"""
-
-VERSIONS_BEFORE = f"""
-insert into instrument_versions ({VERSION_COLUMNS})
-select {_copied_version("v.valid_from", "b.at")}
+# All that is to be believed of the instruments that change: what stays, what is left of the superseded version, and
+# its successor, forward to the end of the contract, into a gap only up to the version that follows it.
+PIECE = f"""
+create temporary table piece on commit drop as
+select v.ctid as place, instrument_id, valid_from, valid_to, ingestion_id, {_SAID}
+  from instrument_versions v
+ where v.known_to = 'infinity' and exists (select 1 from becomes b where b.iid = v.instrument_id)
+   and not exists (select 1 from becomes b where b.place = v.ctid and b.position = 'within')
+union all
+select null, v.instrument_id, v.valid_from, b.at, v.ingestion_id, {_prefixed(_SAID)}
   from becomes b join instrument_versions v on v.ctid = b.place where b.position = 'within' and b.valid_from < b.at
-"""
-
-# Forward to the end of the contract; into a gap only up to the version that follows it.
-WRITE_VERSIONS = f"""
-insert into instrument_versions ({VERSION_COLUMNS})
-select iid, at,
-       case when position = 'before' then least(ends, valid_from)
-            when position = 'within' and said_key = key then valid_to
+union all
+select null, iid, at,
+       case when position = 'within' and said_key = key then valid_to
             else least(ends, (select min(k.valid_from) from instrument_versions k where k.instrument_id = iid and k.known_to = 'infinity' and k.valid_from > at)) end,
-       %(known)s, 'infinity', %(run)s, said_key, said_root, new_kind, asset_class, venue, new_series, said_expiry, said_strike, option_type,
+       %(run)s, said_key, said_root, new_kind, asset_class, venue, new_series, said_expiry, said_strike, option_type,
        new_name, new_isin, currency, new_lot_size, new_multiplier, new_quote_unit, new_tick_size, new_freeze_qty, new_face_value, new_surveillance,
        is_test, new_streamable, new_suspended
   from becomes
+"""
+
+# Pieces that follow one another and say the same are one stretch.
+STRETCH = f"""
+create temporary table stretch on commit drop as
+with follows as (
+    select *, (lag(valid_to) over w = valid_from and row({_SAID}) is not distinct from lag(row({_SAID})) over w) is true as goes_on
+      from piece window w as (partition by instrument_id order by valid_from)),
+numbered as (
+    select *, count(*) filter (where not goes_on) over (partition by instrument_id order by valid_from) as n from follows)
+select *, max(valid_to) over stretch as ends, count(*) over stretch > 1 or place is null as written
+  from numbered window stretch as (partition by instrument_id, n)
+"""
+
+SUPERSEDE_VERSIONS = """
+update instrument_versions v set known_to = %(known)s
+  from (select place from becomes where position = 'within' union select place from stretch where written) s
+ where v.ctid = s.place
+"""
+
+WRITE_VERSIONS = f"""
+insert into instrument_versions ({VERSION_COLUMNS})
+select instrument_id, valid_from, ends, %(known)s, 'infinity', ingestion_id, {_SAID} from stretch where written and not goes_on
 """
 
 MOVE_EXPIRY = """
@@ -273,6 +301,7 @@ select distinct on (w.instrument_id) w.instrument_id as iid, w.line, w.file, v.c
  order by w.instrument_id
 """
 
+
 # What is left of a version is written before the row is superseded: an update moves the row its place pointed at.
 def close_versions(table: str) -> list[str]:
     """SQL that ends the life of the instruments in a table, and what brokers call them, on the day of the run."""
@@ -310,6 +339,6 @@ TOKENS = [
 
 VERSIONS = [
     VOTED, "analyze voted (iid)", BECOMES, UNCHANGED_VERSIONS,
-    "analyze becomes (iid, position)", VERSIONS_BEFORE, SUPERSEDE_VERSIONS, WRITE_VERSIONS, MINT_VERSIONS, END_MINTED, RELIST, MOVE_EXPIRY, FORMER_NAMES, FIRST_SEEN,
+    "analyze becomes (iid, position)", PIECE, STRETCH, SUPERSEDE_VERSIONS, WRITE_VERSIONS, MINT_VERSIONS, END_MINTED, RELIST, MOVE_EXPIRY, FORMER_NAMES, FIRST_SEEN,
     EXPIRE, ENDED, *close_versions("ended"),
 ]  # fmt: skip

@@ -25,7 +25,7 @@ select distinct on (r.iid) r.iid, r.at, r.how, r.file, r.line, r.history, v.ctid
         or r.surveillance is distinct from v.surveillance or r.streamable <> v.streamable or r.suspended <> v.suspended or r.key <> v.key) as differs
   from resolved r join instrument_versions v on v.instrument_id = r.iid and v.known_to = 'infinity'
  where r.how <> 'new' and not r.history
- order by r.iid, case when r.key = v.key then 0 else 1 end, {distance("r.at", "v")}, (r.series is not distinct from 'EQ') desc, r.rn
+ order by r.iid, {distance("r.at", "v")}, (r.key = v.key) desc, (r.series is not distinct from 'EQ') desc, r.rn
 """
 
 # A version that somebody observed later stays as it is: an older dump fills gaps, it does not rewrite.
@@ -41,9 +41,8 @@ delete from met m
 CLAIMANT = """
 create temporary table claimant on commit drop as
 select m.iid, m.said_key as key, m.at, m.position, m.how, m.key as own_key,
-       case m.position when 'before' then least(coalesce(m.said_expiry + 1, 'infinity'), m.valid_from)
-            else least(coalesce(m.said_expiry + 1, 'infinity'),
-                       (select min(k.valid_from) from instrument_versions k where k.instrument_id = m.iid and k.known_to = 'infinity' and k.valid_from > m.at)) end as upto,
+       least(coalesce(m.said_expiry + 1, 'infinity'), (select min(k.valid_from) from instrument_versions k
+              where k.instrument_id = m.iid and k.known_to = 'infinity' and k.valid_from > m.at)) as upto,
        m.position = 'within' and m.valid_from = m.at and m.how <> 'renamed' as settled_today
   from met m where m.said_key <> m.key or m.position <> 'within'
 union all
