@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -12,11 +12,16 @@ import pytest
 
 from conftest import DatabaseUrls
 from frame import NOON
+from instrument_registry.catalog.ingestion import schedule
 from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.database import Database
+from instrument_registry.events import Metadata
 from instrument_registry.http.app import create_app
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry, close_registry
+
+ARRANGED = Metadata(actor="tests", correlation_id="c-1")
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -25,7 +30,9 @@ def registry(database: Database, tmp_path: Path) -> Registry:
         return NOON
 
     catalogue = LiveCatalogue(database, clock)
-    return Registry(settings=Settings(data_dir=tmp_path), database=database, clock=clock, catalogue=catalogue)
+    return Registry(
+        settings=Settings(data_dir=tmp_path, demo=False), database=database, clock=clock, catalogue=catalogue
+    )
 
 
 async def ask(registry: Registry, path: str) -> httpx.Response:
@@ -54,7 +61,7 @@ class TestHealth:
 
     async def test_ready_names_what_is_wrong_and_how_long_it_took(self, registry: Registry) -> None:
         await registry.catalogue.start()
-        lost = replace(registry, settings=Settings(data_dir=Path("/nowhere")))
+        lost = replace(registry, settings=Settings(data_dir=Path("/nowhere"), demo=False))
 
         answer = await ask(lost, "/health/ready")
 
@@ -81,6 +88,71 @@ class TestHealth:
 
         assert (live.status_code, health.status_code) == (200, 503)
         assert verdicts(health)["database"] == "could_not_tell"
+
+
+class TestDemo:
+    """Whoever wants the demo universe is not called healthy before it can be searched."""
+
+    @pytest.fixture
+    def wanting(self, registry: Registry, tmp_path: Path) -> Registry:
+        return replace(registry, settings=Settings(data_dir=tmp_path, demo=True))
+
+    async def test_it_is_waited_for(self, wanting: Registry) -> None:
+        await wanting.catalogue.start()
+        answer = await ask(wanting, "/health")
+
+        assert answer.status_code == 503
+        assert [name for name, verdict in verdicts(answer).items() if verdict != "passed"] == ["demo"]
+
+    async def test_a_catalogue_in_use_waits_for_none(self, wanting: Registry, database: Database) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(
+                """insert into ingestions (broker, feed, market_date, status, digest, actor, correlation_id, started_at)
+                   values ('zerodha', 'kite_NSE.csv', '2026-08-18', 'quarantined', '', 'tests', 'c-1', now())"""
+            )
+        await wanting.catalogue.start()
+        answer = await ask(wanting, "/health")
+
+        assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+
+    async def test_one_that_could_not_be_loaded_is_said_and_not_waited_for(
+        self, wanting: Registry, database: Database
+    ) -> None:
+        async with database.transaction() as tx:
+            await tx.execute(
+                "insert into demo_universe values (true, '2026-08-18', 'failed', 'disk full', now(), now())"
+            )
+        await wanting.catalogue.start()
+        answer = await ask(wanting, "/health")
+
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert verdicts(answer)["demo_loaded"] == "failed"
+        assert "disk full" in answer.text
+
+
+class TestMornings:
+    @pytest.mark.parametrize("path", ["/health", "/health/ready"])
+    async def test_a_missed_one_is_said_while_requests_are_answered(
+        self, registry: Registry, database: Database, path: str
+    ) -> None:
+        async with database.transaction() as tx:
+            await schedule.save(
+                tx,
+                "zerodha",
+                "30 8 * * *",
+                venue="NSE",
+                grace_minutes=60,
+                paused=False,
+                metadata=ARRANGED,
+                at=NOON - DAY,
+            )
+        await registry.catalogue.start()
+        answer = await ask(registry, path)
+
+        (morning,) = [check for check in answer.json()["checks"] if check["check"] == "mornings"]
+        assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+        assert morning["verdict"] == "failed"
+        assert morning["reason"] == "zerodha: nothing applied for 2026-08-18, due 08:30"
 
 
 class TestWorker:

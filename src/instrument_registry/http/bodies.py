@@ -1,8 +1,9 @@
 """Request bodies: bounded before they are read, read as one struct, refused in the caller's words."""
 
+import hashlib
 from collections.abc import Mapping
 from functools import cache
-from typing import TypeVar, cast
+from typing import IO, TypeVar, cast
 
 import msgspec
 from starlette.requests import Request
@@ -10,9 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from instrument_registry.errors import TooLarge
 from instrument_registry.http.fields import explain
-from instrument_registry.http.problems import FieldProblem, UnsupportedMedia, problem, refused
+from instrument_registry.http.problems import BytesExpected, FieldProblem, UnsupportedMedia, problem, refused
 
 BODY_LIMIT_BYTES = 4 * 1024 * 1024  # 10,000 identifiers of 400 bytes
+JSON_MEDIA = "application/json"
+RAW_MEDIA = "application/octet-stream"
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 Body = TypeVar("Body", bound=msgspec.Struct)
@@ -64,7 +67,7 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
 
     Raises: UnsupportedMedia, BodyTooLarge, InvalidRequest naming the field.
     """
-    _require_json(request)
+    _require(request, JSON_MEDIA)
     raw = await request.body()
     if b"\\u0000" in raw:
         raise refused([FieldProblem(field="body", problem="holds a zero character", remedy="Leave it out")])
@@ -75,6 +78,20 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         problem = f"is not JSON: {error}" if raw else "is missing"
         raise refused([FieldProblem(field="body", problem=problem, remedy="Send one JSON object")]) from error
+
+
+async def read_raw(request: Request, into: IO[bytes]) -> str:
+    """Write the body, sent as bytes, to a file; its SHA-256 in hex is the answer.
+
+    Raises: BytesExpected, BodyTooLarge.
+    """
+    _require(request, RAW_MEDIA, otherwise=BytesExpected)
+    digest = hashlib.sha256()
+    async for piece in request.stream():
+        digest.update(piece)
+        into.write(piece)
+    into.seek(0)
+    return digest.hexdigest()
 
 
 def _plain(raw: bytes) -> object:
@@ -88,13 +105,13 @@ def _plain(raw: bytes) -> object:
 _decoder = cache(msgspec.json.Decoder[msgspec.Struct])
 
 
-def _require_json(request: Request) -> None:
+def _require(request: Request, wanted: str, *, otherwise: type[UnsupportedMedia] = UnsupportedMedia) -> None:
     coding = request.headers.get("content-encoding", "identity").strip().lower()
     if coding != "identity":
-        raise UnsupportedMedia(f"A body with Content-Encoding {coding[:50]} is not read; send it as it is")
+        raise otherwise(f"A body with Content-Encoding {coding[:50]} is not read; send it as it is")
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media != "application/json" and not (media.startswith("application/") and media.endswith("+json")):
-        raise UnsupportedMedia(f"The body must be application/json, not {media[:50] or 'untyped'}")
+    if media != wanted and not (wanted == JSON_MEDIA and media.startswith("application/") and media.endswith("+json")):
+        raise otherwise(f"The body must be {wanted}, not {media[:50] or 'untyped'}")
 
 
 def _too_large(limit_bytes: int) -> BodyTooLarge:

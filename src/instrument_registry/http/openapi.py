@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from instrument_registry.errors import NotFound, RegistryError
+from instrument_registry.http.bodies import RAW_MEDIA
 from instrument_registry.http.problems import MEDIA_TYPE, FieldProblem, status_of
 from instrument_registry.http.queries import is_list
 from instrument_registry.http.routes import DoorRoute, needed_scope
@@ -18,6 +19,7 @@ KEY_SCHEME = "ApiKey"
 TEMPLATE = re.compile(r"\{(\w+)\}")
 BODY_METHODS = ("post", "put", "patch", "delete")
 
+HEADER_TEXT = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"}
 NO_ZERO = r"^[^\u0000]*$"
 
 Json = dict[str, Any]  # the document is JSON by nature: it has no narrower type
@@ -57,6 +59,8 @@ def describe(
     *,
     query: type[msgspec.Struct] | None = None,
     body: type[msgspec.Struct] | None = None,
+    raw_body: bool = False,
+    headers: Mapping[str, str] | None = None,
     answer: type | None = None,
     status: int = 200,
     means: str = "The answer",
@@ -67,6 +71,7 @@ def describe(
     """Keyword arguments for a route: what it reads, what it answers, how it may fail besides what every route may.
 
     `query` and `body` are the structs it hands to `read_query` and `read_json`, `answer` the struct of its JSON answer,
+    `raw_body` that it takes bytes as they are, `headers` which headers of its own it reads and what they mean,
     `media` schemas of answers that are not JSON, `tagged` that it knows entity tags (304).
     """
     kinds = [kind for kind in (query, body, answer) if kind is not None]
@@ -77,8 +82,16 @@ def describe(
     if query is not None:
         extra["x-reads-query"] = True
         extra["parameters"] = _parameters(query, components)
+    for name, meaning in (headers or {}).items():
+        header = {"name": name, "in": "header", "required": False, "description": meaning, "schema": HEADER_TEXT}
+        extra.setdefault("parameters", []).append(header)
     if body is not None:
         extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": named[body]}}}
+    if raw_body:
+        extra["requestBody"] = {
+            "required": True,
+            "content": {RAW_MEDIA: {"schema": {"type": "string", "format": "binary"}}},
+        }
     content = dict(media or {})
     if answer is not None:
         content["application/json"] = {"schema": named[answer]}

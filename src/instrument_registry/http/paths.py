@@ -13,6 +13,7 @@ from instrument_registry.errors import NotFound
 
 SLASH = "\ue02f"  # a private-use character: no name contains it
 NAME_LIMIT = 300
+LARGEST_ID = 2**63 - 1
 
 
 class NoSuchName(NotFound):
@@ -30,6 +31,17 @@ def named(scope: Scope, parameter: str) -> str:
     if not 1 <= len(name) <= NAME_LIMIT or not name.isprintable():
         raise NoSuchName(f"A {parameter} has 1 to {NAME_LIMIT} printable characters")
     return name
+
+
+def numbered(scope: Scope, parameter: str) -> int:
+    """A number out of the path: the id of something that is counted.
+
+    Raises: NoSuchName.
+    """
+    text = named(scope, parameter)
+    if not (text.isascii() and text.isdecimal() and int(text) <= LARGEST_ID):
+        raise NoSuchName(f"{text[:40]} is no id: those of this kind are whole numbers")
+    return int(text)
 
 
 class Paths:

@@ -59,6 +59,10 @@ class UnsupportedMedia(RegistryError):
     title = "The body has a media type or coding that is not understood"
 
 
+class BytesExpected(UnsupportedMedia):
+    """Send the file as it is, as application/octet-stream and without Content-Encoding; it may be packed itself."""
+
+
 class Unforeseen(RegistryError):
     """Tell the operators the correlation id; the log has the rest."""
 
@@ -86,6 +90,7 @@ STATUS: dict[type[RegistryError], int] = {
 
 HEADERS: dict[type[RegistryError], Mapping[str, str]] = {
     Unauthorized: {"www-authenticate": 'ApiKey realm="instrument-registry", header="X-Internal-API-Key"'},
+    BytesExpected: {"accept": "application/octet-stream", "accept-encoding": "identity"},
     UnsupportedMedia: {"accept": "application/json", "accept-encoding": "identity"},
     Unavailable: {"retry-after": "1"},
 }

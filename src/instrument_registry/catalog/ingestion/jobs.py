@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from psycopg.rows import kwargs_row
 
 from instrument_registry.catalog.ingestion import release
+from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url
 from instrument_registry.catalog.ingestion.intake import Asked, take_in
 from instrument_registry.catalog.ingestion.model import Outcome
 from instrument_registry.clock import Clock
@@ -48,6 +49,12 @@ update jobs set status = case when attempts < {ATTEMPTS_MAX} then 'queued' else 
        finished_at = case when attempts < {ATTEMPTS_MAX} then null else %(at)s end,
        result = case when attempts < {ATTEMPTS_MAX} then null else %(abandoned)s::jsonb end
  where status = 'running' returning id, status
+"""
+
+LIST = f"""
+select {COLUMNS} from jobs
+ where (%(status)s::text is null or status = %(status)s) and (%(before)s::bigint is null or id < %(before)s)
+ order by id desc limit %(limit)s
 """
 
 FINISH = """
@@ -122,11 +129,10 @@ async def submit(
     return job, False
 
 
-async def attach(tx: Transaction, job: int, path: Path) -> None:
+async def attach(tx: Transaction, job: int, file: IO[bytes]) -> None:
     """Keep an uploaded dump with its job, until that has ended."""
-    with path.open("rb") as file:
-        for piece, content in enumerate(iter(lambda: file.read(PIECE_BYTES), b"")):
-            await tx.execute("insert into job_uploads values (%s, %s, %s)", (job, piece, content))
+    for piece, content in enumerate(iter(lambda: file.read(PIECE_BYTES), b"")):
+        await tx.execute("insert into job_uploads values (%s, %s, %s)", (job, piece, content))
 
 
 async def find(tx: Transaction, job: int) -> Job:
@@ -137,10 +143,12 @@ async def find(tx: Transaction, job: int) -> Job:
     return found
 
 
-async def latest(tx: Transaction, *, limit: int) -> list[Job]:
-    """The newest jobs first."""
+async def listed(
+    tx: Transaction, *, status: JobStatus | None = None, limit: int, before: int | None = None
+) -> list[Job]:
+    """Jobs, the newest first; `before` goes on after one that was listed."""
     async with tx.cursor(row_factory=kwargs_row(_job)) as cursor:
-        await cursor.execute(f"select {COLUMNS} from jobs order by id desc limit %s".encode(), (limit,))
+        await cursor.execute(LIST.encode(), {"status": status, "before": before, "limit": limit})
         return await cursor.fetchall()
 
 
@@ -153,7 +161,13 @@ async def lead(session: Transaction) -> bool:
 async def recover(tx: Transaction, *, at: datetime) -> list[tuple[int, str]]:
     """Jobs whose worker died run again, a few times; how each of them stands now."""
     abandoned = json.dumps(
-        {"problem": {"kind": "Abandoned", "title": "The job was given up", "detail": f"Its worker died {ATTEMPTS_MAX} times"}}
+        {
+            "problem": {
+                "kind": "Abandoned",
+                "title": "The job was given up",
+                "detail": f"Its worker died {ATTEMPTS_MAX} times",
+            }
+        }
     )
     cursor = await tx.execute(RECOVER, {"at": at, "abandoned": abandoned})
     return [(row[0], row[1]) for row in await cursor.fetchall()]
@@ -179,22 +193,38 @@ async def perform(database: Database, job: Job, *, clock: Clock) -> Outcome:
         identifier, reason = int(str(job.arguments["ingestion"])), str(job.arguments["reason"])
         return await release.release(database, identifier, reason=reason, metadata=metadata, clock=clock)
     with tempfile.TemporaryDirectory(prefix="instrument-registry-") as folder:
-        asked = asked_by(job)
+        upload = None
         if name := job.arguments.get("file_name"):
             async with database.transaction(read_only=True) as tx:
-                path = await _unload(tx, job.id, Path(folder, Path(str(name)).name))
-            asked = asked_by(job, sources=(str(path),))
-        return await take_in(database, asked, clock=clock)
+                upload = await _unload(tx, job.id, Path(folder, Path(str(name)).name))
+        return await take_in(database, asked_by(job, upload=upload), clock=clock)
 
 
-def asked_by(job: Job, *, sources: Sequence[str] = ()) -> Asked:
-    """What an ingestion job asks for."""
+def check_sources(sources: Sequence[str]) -> None:
+    """See that a job names addresses alone: the files of the machine it runs on are nobody's to name.
+
+    Raises: FetchRefused, also for addresses that are not on the public internet.
+    """
+    for number, source in enumerate(sources):
+        try:
+            check_url(source)
+        except FetchRefused as error:
+            facts = error.facts | {"field": f"sources[{number}]"}
+            raise FetchRefused(
+                f"sources[{number}]: {error}; name a public http(s) address, or upload the file", **facts
+            ) from error
+
+
+def asked_by(job: Job, *, upload: Path | None = None) -> Asked:
+    """What an ingestion job asks for; Raises: FetchRefused."""
     given = job.arguments
-    day = given.get("date")
-    listed, scope = given.get("sources"), given.get("scope")
+    day = given.get("market_date")
+    sources, scope = given.get("sources"), given.get("scope")
+    addresses = tuple(map(str, sources)) if isinstance(sources, list) else ()
+    check_sources(addresses)
     return Asked(
         broker=str(given["broker"]),
-        sources=tuple(sources) or (tuple(map(str, listed)) if isinstance(listed, list) else ()),
+        sources=addresses if upload is None else (str(upload),),
         market_date=date.fromisoformat(str(day)) if day else None,
         scope=tuple(map(str, scope)) if isinstance(scope, list) else (),
         allow_older=bool(given.get("allow_older")),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
+from typing import Any
 
 from instrument_registry.errors import Conflict, RegistryError
 
@@ -39,7 +40,7 @@ class Reason:
 
     gate: str
     detail: str
-    facts: dict[str, object] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)  # what the gate saw, by its own names
 
 
 class GateClosed(RegistryError):

@@ -5,7 +5,12 @@ from datetime import date, datetime
 
 from instrument_registry.catalog.brokers import BROKERS
 from instrument_registry.catalog.brokers.frame import Broker
+from instrument_registry.catalog.calendars import market_today
 from instrument_registry.catalog.history import InstrumentNotFound
+from instrument_registry.catalog.ingestion import schedule
+from instrument_registry.catalog.ingestion.applying import FRESH_DAYS
+from instrument_registry.catalog.ingestion.model import RunStatus
+from instrument_registry.catalog.ingestion.schedule import ScheduleState
 from instrument_registry.catalog.keys import format_key, parse_key
 from instrument_registry.catalog.ulid import is_ulid
 from instrument_registry.database import Transaction
@@ -65,22 +70,23 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SegmentRun:
-    """The newest applied run of one of a broker's segments."""
+class PublishedSegment:
+    """The newest applied run of one of a broker's segments; a fresh one counts when brokers are compared."""
 
     segment: str
     market_date: date
     rows: int
     ingestion: int
     applied_at: datetime | None
+    fresh: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastRun:
+class NewestRun:
     """The newest run of a broker, however it ended."""
 
     ingestion: int
-    status: str
+    status: RunStatus
     market_date: date
     started_at: datetime
 
@@ -94,11 +100,13 @@ class Publisher:
     official: bool
     sources: list[Address]
     dialects: list[str]  # of the dumps it was seen to publish
-    segments: list[SegmentRun]
+    segments: list[PublishedSegment]
     rows: int  # listed in the newest run of each segment
     fresh_to: date | None  # the newest market date anything was applied for
     age_days: int | None  # since then
-    last_run: LastRun | None
+    fresh: bool  # some segment is
+    last_run: NewestRun | None
+    schedule: ScheduleState | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,25 +144,29 @@ def known(broker: str) -> Broker:
     return BROKERS[broker]
 
 
-async def publishers(tx: Transaction, *, today: date, only: str | None = None) -> list[Publisher]:
-    """Every broker, or one, with its newest runs; Raises: NoSuchBroker."""
+async def publishers(tx: Transaction, *, now: datetime, only: str | None = None) -> list[Publisher]:
+    """Every broker, or one, with its newest runs and its schedule; Raises: NoSuchBroker."""
     if only is not None:
         known(only)
-    values = {"broker": only}
-    segments: dict[str, list[SegmentRun]] = {}
+    values, today = {"broker": only}, market_today(now)
+    segments: dict[str, list[PublishedSegment]] = {}
     for broker, segment, day, rows, run, at in await (await tx.execute(SEGMENTS, values)).fetchall():
-        one = SegmentRun(segment=segment, market_date=day, rows=rows, ingestion=run, applied_at=at)
+        fresh = (today - day).days <= FRESH_DAYS
+        one = PublishedSegment(segment=segment, market_date=day, rows=rows, ingestion=run, applied_at=at, fresh=fresh)
         segments.setdefault(broker, []).append(one)
     dialects = {row[0]: row[1] for row in await (await tx.execute(DIALECTS, values)).fetchall()}
     last = {
-        row[0]: LastRun(ingestion=row[1], status=row[2], market_date=row[3], started_at=row[4])
+        row[0]: NewestRun(ingestion=row[1], status=RunStatus(row[2]), market_date=row[3], started_at=row[4])
         for row in await (await tx.execute(LAST_RUNS, values)).fetchall()
     }
+    schedules = {one.broker: one for one in await schedule.states(tx, now=now)}
     return [
-        _publisher(broker, segments.get(broker.id, []), dialects.get(broker.id, []), last.get(broker.id), today=today)
+        _publisher(
+            broker, segments.get(broker.id, []), dialects.get(broker.id, []), last.get(broker.id), schedules.get(broker.id), today=today
+        )
         for broker in BROKERS.values()
         if only in (None, broker.id)
-    ]
+    ]  # fmt: skip
 
 
 async def tokens_of(tx: Transaction, broker: str, key: str, *, as_of: date | None, today: date) -> TokensOfInstrument:
@@ -185,11 +197,20 @@ async def tokens_of(tx: Transaction, broker: str, key: str, *, as_of: date | Non
     return TokensOfInstrument(broker=broker, instrument_id=row[1], key=row[2], as_of=as_of, tokens=tokens)
 
 
-def _publisher(broker: Broker, segments: list[SegmentRun], dialects: list[str], last: LastRun | None, *, today: date) -> Publisher:
+def _publisher(
+    broker: Broker,
+    segments: list[PublishedSegment],
+    dialects: list[str],
+    last: NewestRun | None,
+    due: ScheduleState | None,
+    *,
+    today: date,
+) -> Publisher:
     fresh_to = max((one.market_date for one in segments), default=None)
     return Publisher(
         id=broker.id, title=broker.title, official=broker.official,
         sources=[Address(url=source.url, name=source.name) for source in broker.sources], dialects=dialects, segments=segments,
         rows=sum(one.rows for one in segments), fresh_to=fresh_to,
-        age_days=None if fresh_to is None else (today - fresh_to).days, last_run=last,
+        age_days=None if fresh_to is None else (today - fresh_to).days, fresh=any(one.fresh for one in segments), last_run=last,
+        schedule=due,
     )  # fmt: skip

@@ -23,7 +23,8 @@ exists (select 1 from ingestion_files f where f.ingestion_id = i.id) as kept
 LIST = f"""
 select {COLUMNS} from ingestions i
  where (%(broker)s::text is null or broker = %(broker)s) and (%(statuses)s::text[] is null or status = any(%(statuses)s))
-   and (%(date)s::date is null or market_date = %(date)s) and (%(before)s::bigint is null or id < %(before)s)
+   and (%(since)s::date is null or market_date >= %(since)s) and (%(until)s::date is null or market_date <= %(until)s)
+   and (%(before)s::bigint is null or id < %(before)s)
    and (not %(held)s or (status in ('quarantined', 'refused') and exists (select 1 from ingestion_files f where f.ingestion_id = i.id)))
  order by id desc limit %(limit)s
 """
@@ -191,15 +192,16 @@ class Wanted:
 
     broker: str | None = None
     statuses: Sequence[RunStatus] = field(default_factory=tuple)
-    market_date: date | None = None
+    since: date | None = None  # market dates, both included
+    until: date | None = None
     held: bool = False  # only dumps that wait for a decision
 
 
 async def listed(tx: Transaction, wanted: Wanted, *, limit: int, before: int | None = None) -> list[IngestionRun]:
     """Runs, the newest first; `before` goes on after a run that was listed."""
     values = {
-        "broker": wanted.broker, "statuses": [status.value for status in wanted.statuses] or None, "date": wanted.market_date,
-        "held": wanted.held, "before": before, "limit": limit,
+        "broker": wanted.broker, "statuses": [status.value for status in wanted.statuses] or None, "since": wanted.since,
+        "until": wanted.until, "held": wanted.held, "before": before, "limit": limit,
     }  # fmt: skip
     cursor = await tx.execute(LIST, values)
     return [IngestionRun(**_facts(row)) for row in await cursor.fetchall()]  # type: ignore[arg-type]
@@ -251,9 +253,12 @@ async def record_gaps(tx: Transaction, run: int) -> Gaps:
     missing = await (await tx.execute(LACKING.encode(), values)).fetchall()
     shortened = await (await tx.execute(SHORTENED.encode(), values)).fetchall()
     gaps = Gaps(
-        against_others=[MissingHere(venue=venue, missing=count, by_broker=by, examples=some) for venue, count, by, some in missing],
+        against_others=[
+            MissingHere(venue=venue, missing=count, by_broker=by, examples=some) for venue, count, by, some in missing
+        ],
         against_before=[
-            Shortened(venue=venue, contracts=count, chains=chains, examples=some) for venue, count, chains, some in shortened
+            Shortened(venue=venue, contracts=count, chains=chains, examples=some)
+            for venue, count, chains, some in shortened
         ],
     )
     told = {
@@ -261,7 +266,8 @@ async def record_gaps(tx: Transaction, run: int) -> Gaps:
         "against_before": [_plain(one) for one in gaps.against_before],
     }
     await tx.execute(
-        "update ingestions set report = report || jsonb_build_object('gaps', %s::jsonb) where id = %s", (json.dumps(told), run)
+        "update ingestions set report = report || jsonb_build_object('gaps', %s::jsonb) where id = %s",
+        (json.dumps(told), run),
     )
     return gaps
 

@@ -1,6 +1,6 @@
 """When each broker's dump is fetched by itself: on sessions, again while the morning lasts, and missed out loud."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 
 from croniter import CroniterError, croniter  # type: ignore[import-untyped]
@@ -17,6 +17,7 @@ from instrument_registry.errors import Invalid, NotFound
 
 CRON_FIELDS = 5
 CRON_CHARACTERS = 100
+GRACE_MINUTES = 60  # where nobody says otherwise
 # Waits between tries of one morning; after the last one an operator has to look.
 RETRY_AFTER = tuple(timedelta(minutes=minutes) for minutes in (2, 5, 10, 20, 30, 30, 30))
 # A due time further back is history: nobody fetches yesterday's dump today.
@@ -49,7 +50,9 @@ select a.attempt, j.status, coalesce(j.finished_at, j.created_at) from schedule_
  where a.broker = %(broker)s and a.due_at = %(due)s order by a.attempt desc limit 1
 """
 
-ATTEMPT = "insert into schedule_attempts (broker, due_at, attempt, job_id) values (%(broker)s, %(due)s, %(attempt)s, %(job)s)"
+ATTEMPT = (
+    "insert into schedule_attempts (broker, due_at, attempt, job_id) values (%(broker)s, %(due)s, %(attempt)s, %(job)s)"
+)
 
 
 class NoSchedule(NotFound):
@@ -75,21 +78,34 @@ class Schedule:
 class Morning:
     """How the last due fetching of a schedule went."""
 
-    broker: str
     due_at: datetime
     done: bool
     missed: bool  # due, past its grace, and nothing applied
     warning: str | None  # why it is only assumed that the day trades
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState(Schedule):
+    """A schedule, when it is due next, and how the last due time went."""
+
+    next_due: datetime | None  # null while it is paused, and where it is never due
+    last: Morning | None  # null while it is paused, and before the first due time
+
+
 def check(broker: str, cron: str, *, venue: str | None, grace_minutes: int) -> None:
     """See that a schedule makes sense; Raises: Invalid."""
     if broker not in BROKERS:
-        raise Invalid(f"{broker} is not a known broker; known are {', '.join(sorted(BROKERS))}", field="broker", value=broker)
+        raise Invalid(
+            f"{broker} is not a known broker; known are {', '.join(sorted(BROKERS))}", field="broker", value=broker
+        )
     if not BROKERS[broker].sources:
         raise Invalid(f"{broker} has no public address to fetch from", field="broker", value=broker)
     if len(cron) > CRON_CHARACTERS or len(cron.split()) != CRON_FIELDS or not croniter.is_valid(cron):
-        raise Invalid("A cron expression has five fields: minute hour day month weekday", field="cron", value=cron[:CRON_CHARACTERS])
+        raise Invalid(
+            "A cron expression has five fields: minute hour day month weekday",
+            field="cron",
+            value=cron[:CRON_CHARACTERS],
+        )
     if venue is not None:
         try:
             calendar_of(venue)
@@ -164,7 +180,9 @@ async def save(
         await cursor.execute(SAVE.encode(), values)
         saved = await cursor.fetchone()
     assert saved is not None
-    fact = ScheduleSet(occurred_at=at, broker=broker, cron=cron, venue=venue, grace_minutes=grace_minutes, paused=paused)
+    fact = ScheduleSet(
+        occurred_at=at, broker=broker, cron=cron, venue=venue, grace_minutes=grace_minutes, paused=paused
+    )
     await events.append(tx, fact, stream=f"schedule-{broker}", metadata=metadata)
     return saved
 
@@ -173,7 +191,14 @@ async def pause(tx: Transaction, broker: str, *, paused: bool, metadata: events.
     """Stop a schedule for a while, or let it go on; Raises: NoSchedule."""
     known = await find(tx, broker)
     return await save(
-        tx, broker, known.cron, venue=known.venue, grace_minutes=known.grace_minutes, paused=paused, metadata=metadata, at=at
+        tx,
+        broker,
+        known.cron,
+        venue=known.venue,
+        grace_minutes=known.grace_minutes,
+        paused=paused,
+        metadata=metadata,
+        at=at,
     )
 
 
@@ -181,7 +206,9 @@ async def remove(tx: Transaction, broker: str, *, metadata: events.Metadata, at:
     """End a schedule; Raises: NoSchedule."""
     if not (await tx.execute("delete from schedules where broker = %s", (broker,))).rowcount:
         raise NoSchedule(f"{broker} has no schedule", broker=broker)
-    await events.append(tx, ScheduleRemoved(occurred_at=at, broker=broker), stream=f"schedule-{broker}", metadata=metadata)
+    await events.append(
+        tx, ScheduleRemoved(occurred_at=at, broker=broker), stream=f"schedule-{broker}", metadata=metadata
+    )
 
 
 async def find(tx: Transaction, broker: str) -> Schedule:
@@ -199,17 +226,22 @@ async def listed(tx: Transaction) -> list[Schedule]:
         return await cursor.fetchall()
 
 
-async def mornings(tx: Transaction, *, now: datetime) -> list[Morning]:
-    """How the last due fetching of each schedule that is not paused went."""
-    found = []
-    for schedule in await listed(tx):
-        due = None if schedule.paused else last_due(schedule, now=now)
-        if due is not None:
-            at, warning = due
-            done = await _done(tx, schedule.broker, at)
-            missed = not done and now >= at + timedelta(minutes=schedule.grace_minutes)
-            found.append(Morning(broker=schedule.broker, due_at=at, done=done, missed=missed, warning=warning))
-    return found
+async def states(tx: Transaction, *, now: datetime) -> list[ScheduleState]:
+    """Every schedule, by broker, with what is due next and how the last due time went."""
+    return [await state(tx, schedule, now=now) for schedule in await listed(tx)]
+
+
+async def state(tx: Transaction, schedule: Schedule, *, now: datetime) -> ScheduleState:
+    """A schedule with what is due next and how the last due time went."""
+    due = None if schedule.paused else last_due(schedule, now=now)
+    last = None
+    if due is not None:
+        at, warning = due
+        done = await _done(tx, schedule.broker, at)
+        missed = not done and now >= at + timedelta(minutes=schedule.grace_minutes)
+        last = Morning(due_at=at, done=done, missed=missed, warning=warning)
+    following = None if schedule.paused else next_due(schedule, now=now)
+    return ScheduleState(**asdict(schedule), next_due=following, last=last)
 
 
 async def queue_due(tx: Transaction, *, now: datetime) -> list[tuple[str, datetime, int, str | None]]:
