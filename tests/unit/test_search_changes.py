@@ -6,8 +6,8 @@ from datetime import date
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from index_rows import cash, contract
 
+from index_rows import cash, contract
 from instrument_registry.catalog.search import Alias, Filters, Index, IndexRow, Query, SortBy
 from instrument_registry.catalog.search.lookup import resolve
 
@@ -84,6 +84,61 @@ def test_following_changes_equals_building_anew(first, following):
         index.apply(changed, removed, as_of=day)
 
     assert answers(index) == answers(Index.build(truth.values(), day, aliases=ALIASES))
+
+
+# Names that are near to one another, in a catalogue large enough that a few changed names stand beside the others.
+CROWD = [cash(f"NSE:QUIET{place}", name=f"TEXMORAIL {place} LTD", number=100 + place) for place in range(120)]
+NEAR_KEYS = (
+    "NSE:RELIANCE", "NSE:RELIANCF", "NSE:RELIENCE", "NSE:RELIANTE", "NSE:TELIENCE", "BSE:RELIANCE;F", "NSE:BAJAJ-AUTO",
+    "NSE:BAJAJAUTO", "BSE:BAJAJ-AUTO;F", "NFO:RELIANCE;F;2026-08-20", "NFO:BAJAJ-AUTO;F;2026-08-25", "NSE:RIL",
+    "NSE:ZOMATO", "NSE:ETERNAL",
+)  # fmt: skip
+NEAR_NAMES = ("RELIANCE POWER", "RELIENCE INFRA LTD", "BAJAJ AUTO LTD", "AUTOMOTIVE AXLES", None)
+NEAR_TEXTS = (
+    "relaince", "reliamce", "rlience", "reliance", "ril", "ril fut", "zomato", "bajajauto", "bajaj auto fut",
+    "bajaajauto", "relience infa", "automotve axles", "reliance power plant", "reliance bse", "auto", "reli", "power reliance",
+    "txmorail", "relianc aug fut",
+)  # fmt: skip
+
+
+@st.composite
+def near_rows(draw: st.DrawFn) -> IndexRow:
+    number = draw(st.integers(1, len(NEAR_KEYS)))
+    key, name = NEAR_KEYS[number - 1], draw(st.sampled_from(NEAR_NAMES))
+    row = contract(key, number=number) if key.count(";") > 1 else cash(key, number=number, name=name)
+    return row._replace(status=draw(st.sampled_from(["active", "active", "delisted"])))
+
+
+@st.composite
+def near_changes(draw: st.DrawFn) -> tuple[list[IndexRow], list[int], int]:
+    changed = {row.id: row for row in draw(st.lists(near_rows(), max_size=3))}
+    removed = draw(st.lists(st.integers(1, len(NEAR_KEYS)), max_size=3))
+    return list(changed.values()), [number for number in removed if number not in changed], draw(st.integers(0, 9))
+
+
+def near_answers(index: Index) -> list[object]:
+    told: list[object] = [index.view.digest]
+    filters = Filters(status=("delisted", "active"))
+    for text in NEAR_TEXTS:
+        for query in (Query(text=text, limit=100), Query(text=text, limit=100, filters=filters)):
+            page = index.search(query)
+            told.append((text, [(hit["key"], hit["why"]) for hit in msgspec.json.decode(page.body)]))
+    return told
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(near_rows(), max_size=12), st.lists(near_changes(), min_size=1, max_size=4))
+def test_following_a_few_names_among_many_equals_building_anew(first, following):
+    truth = {row.id: row for row in (*CROWD, *first)}
+    index = Index.build(truth.values(), TODAY, aliases=ALIASES)
+    day = TODAY
+    for changed, removed, days in following:
+        truth |= {row.id: row for row in changed}
+        truth = {number: row for number, row in truth.items() if number not in removed}
+        day = date.fromordinal(max(day.toordinal(), TODAY.toordinal() + days))
+        index.apply(changed, removed, as_of=day)
+
+    assert near_answers(index) == near_answers(Index.build(truth.values(), day, aliases=ALIASES))
 
 
 def test_a_changed_row_answers_with_what_it_is_now_and_the_position_moves_on():

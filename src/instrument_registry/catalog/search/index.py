@@ -156,7 +156,8 @@ class Index:
 
     @staticmethod
     def _came_or_went(old: View, new: View) -> set[int]:
-        before, after = (view.standing.live > view.standing.first for view in (old, new))
-        longer = np.zeros(len(after), np.bool_)
+        """The names of which more or fewer rows are shown than before, if only because the day has changed."""
+        before, after = (view.standing.live - view.standing.first for view in (old, new))
+        longer = np.zeros(len(after), np.int32)
         longer[: len(before)] = before
         return set(np.flatnonzero(longer != after).tolist())

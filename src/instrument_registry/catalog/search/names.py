@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from functools import cached_property
 from itertools import accumulate
@@ -19,6 +19,8 @@ Bools = npt.NDArray[np.bool_]
 AFTER = "\U0010ffff"
 NONE: NameIds = np.array([], np.int32)
 SHORTEST_STEM = 4
+MAX_NEAR = 64
+Near = dict[int, list[str]]  # terms by how many slips they are away
 
 
 class Tier(IntEnum):
@@ -75,12 +77,15 @@ class NameSet:
         self.spellings: dict[str, list[int]] = {}
         self.aliases: dict[str, list[int]] = {}
         self.titles: dict[str, list[int]] = {}
+        self.minor: set[int] = set()
         starts: set[tuple[str, int]] = set()
         joined: set[tuple[str, int]] = set()
         postings: defaultdict[str, set[int]] = defaultdict(set)
         self._guessable: set[str] = set()
         self._guessable_words: set[str] = set()
         for name, spelling, titles, aliases, minor in entries:
+            if minor:
+                self.minor.add(name)
             spelt = compact(spelling)
             for text in (spelt, spelt.replace("&", "")) if "&" in spelt else (spelt,):
                 _append(self.spellings, text, name)
@@ -118,6 +123,10 @@ class NameSet:
         """The words of titles that may be guessed from a typo."""
         return Typos(self._guessable_words)
 
+    def spelt(self, text: str) -> list[int]:
+        """Names with exactly this spelling or alias."""
+        return [*self.spellings.get(text, ()), *self.aliases.get(text, ())]
+
     def beginning(self, text: str) -> NameIds:
         """Names whose spelling, or title word by word, begins with a text."""
         return self._starts.find(text)
@@ -141,7 +150,10 @@ class NameSet:
 
 
 class Names:
-    """Several sets of names asked as one; names in `stale` are left out of the first, which a later set replaced."""
+    """Several sets of names that answer as one set of all would.
+
+    Names in `stale` are left out of the first set, because a later one says what they are now.
+    """
 
     def __init__(self, sets: tuple[NameSet, ...], *, size: int, stale: Bools | None = None) -> None:
         self._sets = sets
@@ -150,16 +162,15 @@ class Names:
 
     def named(self, text: str) -> bool:
         """Whether a compact text is the whole symbol, alias or title of something."""
-        return any(text in names.spellings or text in names.aliases or text in names.titles for names in self._sets)
+        for names in self._sets:
+            for table in (names.spellings, names.aliases, names.titles):
+                if (ids := table.get(text)) and any(self._fresh(names, name) for name in ids):
+                    return True
+        return False
 
     def spelt(self, text: str) -> list[int]:
         """The names with exactly this symbol or alias."""
-        return [
-            name
-            for names in self._sets
-            for name in (*names.spellings.get(text, ()), *names.aliases.get(text, ()))
-            if self._fresh(names, name)
-        ]
+        return [name for names in self._sets for name in names.spelt(text) if self._fresh(names, name)]
 
     def find_plainly(self, words: list[str]) -> Iterator[Found]:
         """Names spelt as the words say, whole or in part, the best first."""
@@ -169,72 +180,77 @@ class Names:
     def find_loosely(self, words: list[str]) -> Iterator[Found]:
         """Names that the words may stand for: shortened, misspelt, or with a word too many."""
         words_ = words_of(" ".join(words))
-        text = "".join(words)
-        yield from self._misspelt(text, slips=1)
-        for names in self._sets:
-            if len(ids := names.beginning_joined("".join(words_))):
-                yield Found(Tier.STEMS, "beginning of the name", self._kept(names, ids))
-        yield from self._stems(words_)
-        yield from self._guessed(words_)
-        yield from self._misspelt(text, slips=2)
+        near = self._spellings_near("".join(words))
+        for term in near.get(1, ()):
+            yield Found(Tier.TYPO, f"spelt like {term}", np.array(self.spelt(term), np.int32))
+        if len(ids := self._all(lambda names: names.beginning_joined("".join(words_)))):
+            yield Found(Tier.STEMS, "beginning of the name", ids)
+        every = [self._with_stem(word, alone=len(words_) == 1) for word in words_]
+        if len(ids := self._in_all(every)):
+            yield Found(Tier.STEMS, "shortened words of the name", ids)
+        yield from self._guessed(words_, every)
+        for term in near.get(2, ()):
+            yield Found(Tier.FAR_TYPO, f"spelt like {term}", np.array(self.spelt(term), np.int32))
 
     def with_set(self, names: NameSet) -> "Names":
         """These names and further ones."""
         return Names((*self._sets, names), size=self._size, stale=self._stale)
 
     def _plainly(self, text: str, phrase: str, words: list[str], *, single: bool) -> Iterator[Found]:
-        alone = False  # a word that is a symbol is not first of all a nickname of something else
-        for names in self._sets:
-            if ids := names.spellings.get(text):
-                alone = single
-                yield Found(Tier.EXACT, "symbol", self._kept(names, np.array(ids, np.int32)))
-        for names in self._sets:
-            if ids := names.aliases.get(text):
-                tier = Tier.CONTRACT if alone else Tier.EXACT
-                yield Found(tier, f"alias {text}", self._kept(names, np.array(ids, np.int32)))
-            if ids := names.titles.get(phrase):
-                yield Found(Tier.EXACT, "name", self._kept(names, np.array(ids, np.int32)))
-        for names in self._sets:
-            beginning = names.beginning(text)
-            if not single:
-                beginning = np.concatenate([beginning, names.beginning(" ".join(words))])
-            if len(beginning):
-                yield Found(Tier.PREFIX, "beginning of symbol or name", self._kept(names, beginning))
-        for names in self._sets:
-            every = [names.with_word(word) for word in words[:-1]]
-            every.append(names.with_word_beginning(words[-1]))
-            if len(ids_ := self._in_all(every)):
-                yield Found(Tier.WORDS, "words of the name", self._kept(names, ids_))
+        spelt = self._all(lambda names: names.spellings.get(text, ()))
+        if len(spelt):
+            yield Found(Tier.EXACT, "symbol", spelt)
+        if len(ids := self._all(lambda names: names.aliases.get(text, ()))):
+            # A word that is a symbol is not first of all a nickname of something else.
+            yield Found(Tier.CONTRACT if single and len(spelt) else Tier.EXACT, f"alias {text}", ids)
+        if len(ids := self._all(lambda names: names.titles.get(phrase, ()))):
+            yield Found(Tier.EXACT, "name", ids)
+        beginning = self._all(lambda names: names.beginning(text))
+        if not single:
+            beginning = np.concatenate([beginning, self._all(lambda names: names.beginning(" ".join(words)))])
+        if len(beginning):
+            yield Found(Tier.PREFIX, "beginning of symbol or name", beginning)
+        every = [self._all(lambda names: names.with_word_beginning(words[-1]))]
+        every += [self._with_word(word) for word in words[:-1]]
+        if len(ids := self._in_all(every)):
+            yield Found(Tier.WORDS, "words of the name", ids)
 
-    def _misspelt(self, text: str, *, slips: int) -> Iterator[Found]:
-        for names in self._sets:
-            for distance, term in names.spellings_near.near(text):
-                if distance == slips:
-                    tier = Tier.TYPO if slips == 1 else Tier.FAR_TYPO
-                    ids = (*names.spellings.get(term, ()), *names.aliases.get(term, ()))
-                    yield Found(tier, f"spelt like {term}", self._kept(names, np.array(ids, np.int32)))
+    def _guessed(self, words: list[str], every: list[NameIds]) -> Iterator[Found]:
+        """Names with all of the words when each that says nothing is taken for the nearest one that does."""
+        guesses, far = [], 1
+        for place, word in enumerate(words):
+            near = {} if len(every[place]) else self._words_near(word)
+            for slips, terms in near.items():
+                every[place] = np.concatenate([self._with_word(term) for term in terms])
+                guesses.append(terms[0])
+                far = max(far, slips)
+        if guesses and len(ids := self._in_all(every)):
+            tier = Tier.STEMS if far == 1 else Tier.FAR_TYPO
+            yield Found(tier, f"spelt like {' '.join(guesses)}", ids)
+        elif len(words) > 1 and len(ids := self._in_most(every)):
+            yield Found(Tier.SOME_WORDS, "some words of the name", ids)
 
-    def _stems(self, words: list[str]) -> Iterator[Found]:
-        for names in self._sets:
-            every = [_with_stem(names, word, alone=len(words) == 1) for word in words]
-            if len(ids := self._in_all(every)):
-                yield Found(Tier.STEMS, "shortened words of the name", self._kept(names, ids))
+    def _spellings_near(self, text: str) -> Near:
+        return self._near(text, lambda names: names.spellings_near, bearers=lambda names, term: names.spelt(term))
 
-    def _guessed(self, words: list[str]) -> Iterator[Found]:
-        for names in self._sets:
-            every, guesses, far = [], [], 1
-            for word in words:
-                ids = _with_stem(names, word, alone=len(words) == 1)
-                if not len(ids) and (near := names.words_near.near(word)):
-                    ids = np.concatenate([names.with_word(term) for _, term in near])
-                    guesses.append(near[0][1])
-                    far = max(far, near[0][0])
-                every.append(ids)
-            if guesses and len(ids := self._in_all(every)):
-                tier = Tier.STEMS if far == 1 else Tier.FAR_TYPO
-                yield Found(tier, f"spelt like {' '.join(guesses)}", self._kept(names, ids))
-            elif len(words) > 1 and len(ids := self._in_most(every)):
-                yield Found(Tier.SOME_WORDS, "some words of the name", self._kept(names, ids))
+    def _words_near(self, word: str) -> Near:
+        return self._near(word, lambda names: names.words_near, bearers=lambda names, term: names.with_word(term))
+
+    def _near(
+        self, text: str, terms: Callable[[NameSet], Typos], *, bearers: Callable[[NameSet, str], Iterable[int]]
+    ) -> Near:
+        """The terms fewest slips away, by the number of slips, that a name not stale lets one guess."""
+        for slips in (0, 1, 2):
+            found = {
+                term
+                for names in self._sets
+                for term in terms(names).near(text, slips=slips)
+                if self._stale is None
+                or any(self._fresh(names, name) and name not in names.minor for name in bearers(names, term))
+            }
+            if found:
+                return {slips: sorted(found)[:MAX_NEAR]}
+        return {}
 
     def _in_all(self, every: list[NameIds]) -> NameIds:
         if len(every) == 1:
@@ -255,8 +271,22 @@ class Names:
         most = int(count.max(initial=0))
         return np.flatnonzero(count == most).astype(np.int32) if 2 * most >= len(every) else NONE
 
-    def _kept(self, names: NameSet, ids: NameIds) -> NameIds:
-        return ids if self._stale is None or names is not self._sets[0] else ids[~self._stale[ids]]
+    def _with_word(self, word: str) -> NameIds:
+        return self._all(lambda names: names.with_word(word))
+
+    def _with_stem(self, word: str, *, alone: bool) -> NameIds:
+        return self._all(lambda names: _with_stem(names, word, alone=alone))
+
+    def _all(self, ask: Callable[[NameSet], NameIds | Sequence[int]]) -> NameIds:
+        """What all sets say together, without what the first says of stale names."""
+        parts = []
+        for names in self._sets:
+            if len(found := ask(names)):
+                ids = np.asarray(found, np.int32)
+                parts.append(ids[~self._stale[ids]] if self._stale is not None and names is self._sets[0] else ids)
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate(parts) if parts else NONE
 
     def _fresh(self, names: NameSet, name: int) -> bool:
         return self._stale is None or names is not self._sets[0] or not self._stale[name]

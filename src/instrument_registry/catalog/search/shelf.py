@@ -19,7 +19,7 @@ from instrument_registry.catalog.search.exact import Buckets, TokenBuckets
 from instrument_registry.catalog.search.printing import Own, other_names, own_json, own_texts, row_hashes
 from instrument_registry.catalog.search.rows import IndexRow, TokenRow
 
-CHUNK = 8_192
+CHUNK = 1_024  # rows taken apart at once: few enough that the garbage collector hardly meets them
 MAX_BROKERS = 31
 NO_STRIKE = float("nan")
 Bools = npt.NDArray[np.bool_]

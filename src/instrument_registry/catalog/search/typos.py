@@ -9,7 +9,6 @@ from rapidfuzz import process
 from rapidfuzz.distance import OSA
 
 SHORTEST, SHORTEST_FOR_TWO = 4, 6
-MAX_CANDIDATES = 64
 
 
 class Typos:
@@ -27,9 +26,9 @@ class Typos:
             letter: [term for term in self.terms if term[0] == letter] for letter in dict.fromkeys(initials)
         }
 
-    def near(self, text: str) -> list[tuple[int, str]]:
-        """The nearest terms with their distance: those one slip away, else those two slips away."""
-        if len(text) < SHORTEST:
+    def near(self, text: str, *, slips: int) -> list[str]:
+        """The terms exactly so many slips away: none, one or two."""
+        if len(text) < (SHORTEST if slips < 2 else SHORTEST_FOR_TWO):
             return []
         hashes = np.array(_deletions(text), np.int64)
         first, last = self._hashes.searchsorted(hashes), self._hashes.searchsorted(hashes, "right")
@@ -39,22 +38,11 @@ class Typos:
             if high > low
             for owner in self._owners[low:high].tolist()
         }
-        most = 1 if len(text) < SHORTEST_FOR_TWO else 2
-        found = [(OSA.distance(text, self.terms[owner], score_cutoff=most), self.terms[owner]) for owner in owners]
-        near = sorted(pair for pair in found if pair[0] <= most)
-        if near and near[0][0] <= 1:
-            return [pair for pair in near if pair[0] <= 1]
-        if most == 1:
-            return near
-        alike = process.extract(
-            text,
-            self._initials.get(text[0], ()),
-            scorer=OSA.distance,
-            processor=None,
-            score_cutoff=most,
-            limit=MAX_CANDIDATES,
-        )
-        return sorted({*near, *((int(distance), term) for term, distance, _ in alike)})
+        near = [self.terms[owner] for owner in owners]
+        if slips == 2:
+            near += self._initials.get(text[0], ())
+        alike = process.extract(text, near, scorer=OSA.distance, processor=None, score_cutoff=slips, limit=None)
+        return [term for term, distance, _ in alike if distance == slips]
 
 
 def _deletions(term: str) -> list[int]:
