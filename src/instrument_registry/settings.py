@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from instrument_registry.errors import Invalid
 
 PREFIX = "INSTRUMENT_REGISTRY_"
-SECRETS = ("DATABASE_URL", "OWNER_DATABASE_URL")
+SECRETS = ("DATABASE_URL", "OWNER_DATABASE_URL", "KEY")
 SECRET_FILE_LIMIT_BYTES = 64 * 1024
 
 
@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8901
     workers: Annotated[int, Field(ge=1, le=64)] = 2
     demo: bool = True
+    url: str | None = None  # another instance, for commands that ask one
+    key: SecretStr | None = None
     log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 

@@ -15,6 +15,7 @@ from instrument_registry.database import Transaction
 from instrument_registry.errors import Conflict, Invalid, NotFound
 
 LONGEST_ALIAS = 60
+BY_INGESTION = "ingestion "
 
 # Operators' aliases first: of several targets the first that is live counts. A changed symbol leads to the last one of
 # its chain; a symbol that somebody bears again is found by itself before any alias is looked at.
@@ -65,14 +66,19 @@ class AliasNotFound(NotFound):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorsAlias:
-    """Another name an operator gave a target, and why."""
+class KeptAlias:
+    """Another name an operator gave a target, or a former one that an ingestion found; and why."""
 
     alias: str
     target: str
     reason: str
     actor: str
     created_at: datetime
+
+    @property
+    def by_ingestion(self) -> bool:
+        """Whether it is a former name that no operator had to add."""
+        return self.actor.startswith(BY_INGESTION)
 
 
 async def read_aliases(tx: Transaction) -> list[Alias]:
@@ -88,7 +94,7 @@ def read_all_aliases(connection: "psycopg.Connection[TupleRow]") -> list[Alias]:
 
 async def add(
     tx: Transaction, alias: str, target: str, *, reason: str, metadata: events.Metadata, at: datetime
-) -> OperatorsAlias:
+) -> KeptAlias:
     """Make a target (a name as it stands in keys) findable by another name; Raises: Invalid, AliasTaken."""
     alias, target = _folded(alias), target.strip().upper()
     if not 1 <= len(alias) <= LONGEST_ALIAS or not alias.isprintable():
@@ -105,30 +111,30 @@ async def add(
         raise AliasTaken(f"{alias} leads to {target} already", alias=alias, target=target)
     fact = AliasAdded(occurred_at=at, alias=alias, target=target, reason=reason.strip())
     await events.append(tx, fact, stream=f"alias-{alias}", metadata=metadata)
-    return OperatorsAlias(alias=alias, target=target, reason=reason.strip(), actor=metadata.actor, created_at=at)
+    return KeptAlias(alias=alias, target=target, reason=reason.strip(), actor=metadata.actor, created_at=at)
 
 
 async def remove(
     tx: Transaction, alias: str, target: str, *, reason: str, metadata: events.Metadata, at: datetime
-) -> OperatorsAlias:
+) -> KeptAlias:
     """Take an operator's alias back; Raises: AliasNotFound, Invalid."""
     check_reason(reason)
     values = {"alias": _folded(alias), "target": target.strip().upper(), "day": market_today(at)}
-    async with tx.cursor(row_factory=class_row(OperatorsAlias)) as cursor:
+    async with tx.cursor(row_factory=class_row(KeptAlias)) as cursor:
         await cursor.execute(REMOVE, values)
         removed = await cursor.fetchone()
     if removed is None:
         own = any(_folded(one.text) == values["alias"] and values["target"] in one.targets for one in seed())
-        problem = "is in our own list, which stays" if own else "is no alias that an operator added"
+        problem = "is in our own list, which stays" if own else "is no alias that was added"
         raise AliasNotFound(f"{alias} for {target} {problem}", alias=alias, target=target)
     fact = AliasRemoved(occurred_at=at, alias=removed.alias, target=removed.target, reason=reason.strip())
     await events.append(tx, fact, stream=f"alias-{removed.alias}", metadata=metadata)
     return removed
 
 
-async def listed(tx: Transaction, *, target: str | None = None) -> list[OperatorsAlias]:
-    """The aliases that operators added, by alphabet."""
-    async with tx.cursor(row_factory=class_row(OperatorsAlias)) as cursor:
+async def listed(tx: Transaction, *, target: str | None = None) -> list[KeptAlias]:
+    """The aliases that operators and ingestions added, by alphabet."""
+    async with tx.cursor(row_factory=class_row(KeptAlias)) as cursor:
         await cursor.execute(LIST, {"target": target})
         return await cursor.fetchall()
 

@@ -32,6 +32,14 @@ COMMANDS = {
     "worker": Entry("serve", "worker", "Do the background work with one process."),
     "migrate": Entry("serve", "migrate", "Bring the database to the tables this version needs."),
     "ingest": Entry("ingest", "ingest", "Bring brokers' instrument dumps into the catalogue."),
+    "search": Entry("search", "search", "Find instruments by what a trader types."),
+    "resolve": Entry("resolve", "resolve", "Say what keys, tokens, ISINs and symbols mean."),
+    "show": Entry("show", "show", "Show an instrument with its tokens and its history."),
+    "chain": Entry("chain", "chain", "Show an option chain."),
+    "summary": Entry("summary", "summary", "Say what the catalogue holds and how fresh it is."),
+    "aliases": Entry("aliases", "app", "List, add and remove other names."),
+    "overrides": Entry("overrides", "app", "List, set and withdraw fields set against the files."),
+    "declarations": Entry("declarations", "app", "List and add corporate actions."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }
 

@@ -26,6 +26,7 @@ from instrument_registry.events.service import (
     read,
     read_about,
     read_stream,
+    waiting,
     wake,
 )
 
@@ -53,5 +54,6 @@ __all__ = [
     "read",
     "read_about",
     "read_stream",
+    "waiting",
     "wake",
 ]

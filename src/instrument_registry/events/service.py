@@ -123,6 +123,11 @@ def head_position_seen(connection: "psycopg.Connection[TupleRow]") -> int:
     return 0 if row is None else int(row[0])
 
 
+async def waiting(tx: Transaction) -> tuple[int, float]:
+    """How many appends the sequencer has not placed yet, and for how many seconds the oldest has waited."""
+    return await storage.waiting(tx)
+
+
 async def head_version(tx: Transaction, stream: str) -> int:
     """The version of a stream; 0 before its first fact."""
     return await storage.head_version(tx, stream)

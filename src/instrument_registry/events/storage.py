@@ -101,6 +101,10 @@ select e.number, e.subject, e.type, e.schema_version, e.data, e.occurred_at, {CO
  order by e.number limit %(limit)s
 """
 
+WAITING = """
+select count(*), coalesce(extract(epoch from now() - min(a.recorded_at)), 0) from pending join appends a using (number)
+"""
+
 # Sorted by number, and of everything that is visible: a transaction that is still open delays its own facts only.
 ADVANCE = """
 with taken as (
@@ -230,6 +234,13 @@ async def about(tx: Transaction, subject: str, *, after_number: int, limit: int)
     """The events about one subject, in the order in which they were written."""
     cursor = await tx.execute(SUBJECT, {"subject": subject, "after": after_number, "limit": limit})
     return [Event(_append(row[6:]), row[0] & model.PLACES, *row[1:6]) for row in await cursor.fetchall()]
+
+
+async def waiting(tx: Transaction) -> tuple[int, float]:
+    """How many appends have no position yet, and for how many seconds the oldest has waited."""
+    row = await (await tx.execute(WAITING)).fetchone()
+    assert row is not None
+    return int(row[0]), float(row[1])
 
 
 async def advance(tx: Transaction, *, appends_max: int) -> tuple[int, int]:

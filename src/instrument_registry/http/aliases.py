@@ -10,7 +10,7 @@ from starlette.responses import Response
 from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog import names
-from instrument_registry.catalog.names import LONGEST_ALIAS, AliasNotFound, AliasTaken, OperatorsAlias
+from instrument_registry.catalog.names import LONGEST_ALIAS, AliasNotFound, AliasTaken, KeptAlias
 from instrument_registry.catalog.search import seed
 from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json
@@ -37,11 +37,11 @@ class AliasBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class AliasShown(msgspec.Struct, frozen=True, kw_only=True):
-    """One alias; those of our own list came with the program."""
+    """One alias; those of our own list came with the program, those of an ingestion are former names."""
 
     alias: str
     target: str
-    origin: Literal["operator", "seed"] = "operator"
+    origin: Literal["operator", "ingestion", "seed"]
     reason: str | None = None
     actor: str | None = None
     created_at: datetime | None = None
@@ -75,7 +75,7 @@ router = room(tag="aliases")
 
 @router.get("/aliases", **describe(query=AliasesQuery, answer=AliasPage, means="The aliases"))
 async def list_aliases(request: Request) -> Response:
-    """What operators call things, and with `seed` what our own list does."""
+    """What operators call things and what they were called before; with `seed` our own list too."""
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, AliasesQuery)
     target = asked.target.strip().upper() if asked.target else None
@@ -133,5 +133,8 @@ async def remove_alias(request: Request) -> Response:
     return json_response(_shown(removed))
 
 
-def _shown(alias: OperatorsAlias) -> AliasShown:
-    return msgspec.convert(alias, AliasShown, from_attributes=True)
+def _shown(alias: KeptAlias) -> AliasShown:
+    return AliasShown(
+        alias=alias.alias, target=alias.target, origin="ingestion" if alias.by_ingestion else "operator",
+        reason=alias.reason, actor=alias.actor, created_at=alias.created_at,
+    )  # fmt: skip

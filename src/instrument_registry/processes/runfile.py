@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from instrument_registry.errors import Conflict, Unavailable
-from instrument_registry.processes.embedded import write_private
 from instrument_registry.settings import Settings
 
 
@@ -42,6 +41,8 @@ class RunFile:
 
     def write(self, data_dir: Path) -> None:
         """Tell others, all or nothing."""
+        from instrument_registry.processes.embedded import write_private  # who only reads the note is in a hurry
+
         write_private(self.path(data_dir), json.dumps(asdict(self)))
 
     @classmethod

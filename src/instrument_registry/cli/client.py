@@ -1,0 +1,209 @@
+"""Asks a running instance over HTTP: the one of the data folder by its run file, or another by URL and key.
+
+No proxy and no redirect is followed: the key goes to the instance it was given for and to nobody else.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from typing import Annotated, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+import typer
+
+from instrument_registry.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RegistryError,
+    TooLarge,
+    Unauthorized,
+    Unavailable,
+)
+from instrument_registry.processes.runfile import running
+from instrument_registry.settings import Settings
+
+PREFIX = "/api/v1/internal/instrument-registry"
+TIMEOUT_SECONDS = 35.0  # the door answers within 30
+ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+KEY_LIMIT_BYTES = 1_000
+HELD = 3  # candidates or suggestions named in a sentence
+KINDS: dict[int, type[RegistryError]] = {
+    401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 503: Unavailable,
+}  # fmt: skip
+
+Url = Annotated[str | None, typer.Option("--url", help="Another instance, for example https://registry.example:8901.")]
+Key = Annotated[
+    str | None, typer.Option("--key", help="The API key for it; better kept in INSTRUMENT_REGISTRY_KEY or …_KEY_FILE.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs: the API's JSON on standard output.")]
+
+Shown = TypeVar("Shown")
+Value = str | int | bool | None | Sequence[str]
+
+
+class NoInstance(Unavailable):
+    """Nobody is there to be asked."""
+
+    title = "No registry answers"
+
+
+class NoKey(Invalid):
+    """Give the key of the instance."""
+
+    title = "A key is needed"
+
+
+class _Problem(msgspec.Struct):
+    """What of a problem document goes into a sentence."""
+
+    title: str = "The registry refused"
+    detail: str = ""
+    errors: list[dict[str, str]] = []
+    candidates: list[dict[str, str]] = []
+    suggestions: list[dict[str, str]] = []
+
+
+class Client:
+    """One instance and the key to it."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.url = url.rstrip("/")
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid(f"{url[:200]} is not the address of a registry; it looks like http://host:8901")
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise Invalid(f"{url[:200]} has a port that is none") from error
+        self._path = parts.path
+        self._connection: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(
+                parts.hostname, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
+            )
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, port, timeout=TIMEOUT_SECONDS)
+        )
+        self._key = key
+
+    def get(self, path: str, **query: Value) -> bytes:
+        """The JSON at a path of the API; Raises: NoInstance, or what the instance refused."""
+        return self._ask("GET", PREFIX + path + _query(query))
+
+    def post(self, path: str, body: Mapping[str, object]) -> bytes:
+        """The same for what is sent as JSON."""
+        return self._ask("POST", PREFIX + path, body=json.dumps(body).encode())
+
+    def delete(self, path: str, **query: Value) -> bytes:
+        """The same for what is taken back."""
+        return self._ask("DELETE", PREFIX + path + _query(query))
+
+    def at_root(self, path: str) -> tuple[int, bytes]:
+        """Status and body of what lies outside the API, whatever they are; Raises: NoInstance."""
+        return self._send("GET", path, None)
+
+    def _ask(self, method: str, path: str, *, body: bytes | None = None) -> bytes:
+        status, content = self._send(method, path, body)
+        if status >= 300:
+            raise _refusal(status, content)
+        return content
+
+    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json"}
+        if self._key is not None:
+            headers["X-Internal-API-Key"] = self._key
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            self._connection.request(method, self._path + path, body, headers)
+            answer = self._connection.getresponse()
+            content = answer.read(ANSWER_LIMIT_BYTES + 1)
+        except (OSError, http.client.HTTPException) as error:
+            reason = str(error) or type(error).__name__
+            raise NoInstance(f"{self.url}: {reason}; `instrument-registry doctor` says more", url=self.url) from error
+        if len(content) > ANSWER_LIMIT_BYTES:
+            raise Unavailable(f"The answer has more than {ANSWER_LIMIT_BYTES} bytes; ask for less at once")
+        return answer.status, content
+
+
+def connect(url: str | None, key: str | None) -> Client:
+    """The instance that is meant: by the arguments, else the environment, else the one that runs in the data folder.
+
+    Raises: NoInstance, NoKey, Invalid.
+    """
+    settings = Settings.load()
+    given = key or (settings.key.get_secret_value() if settings.key else None)
+    elsewhere = url or settings.url
+    if elsewhere is not None:
+        if given is None:
+            raise NoKey(f"Give --key, or set INSTRUMENT_REGISTRY_KEY, for {elsewhere}")
+        return Client(elsewhere, _sendable(given))
+    found = running(settings.data_dir)
+    if found is None:
+        raise NoInstance(f"None runs in {settings.data_dir}: start it with `make run`, or give --url and --key")
+    return Client(found.url, _sendable(given or _own_key(settings)))
+
+
+def read(content: bytes, kind: type[Shown]) -> Shown:
+    """What of an answer a table shows; Raises: Unavailable when it is another program's answer."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise Unavailable(f"This is not a registry's answer, or another version's: {error}") from error
+
+
+def named(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe=":;@&=+$,!")
+
+
+def print_json(*contents: bytes) -> None:
+    """Answers as they came, one a line."""
+    for content in contents:
+        typer.echo(content.decode())
+
+
+def _own_key(settings: Settings) -> str:
+    path = settings.data_dir / "operator.key"
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read(KEY_LIMIT_BYTES).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoKey(f"{path} cannot be read ({error}); give --key") from error
+
+
+def _sendable(key: str) -> str:
+    if not key.isascii() or not key.isprintable():
+        raise NoKey("The key holds characters that no key has")
+    return key
+
+
+def _query(query: Mapping[str, Value]) -> str:
+    pairs: list[tuple[str, str]] = []
+    for name, value in query.items():
+        several = [value] if isinstance(value, str | int) or value is None else list(value)
+        pairs += [(name, str(one).lower() if isinstance(one, bool) else str(one)) for one in several if one is not None]
+    return f"?{urlencode(pairs)}" if pairs else ""
+
+
+def _refusal(status: int, content: bytes) -> RegistryError:
+    """A problem document as a failure of this program: its title and detail, what to do, whom it may have meant."""
+    try:
+        problem = msgspec.json.decode(content, type=_Problem)
+    except msgspec.DecodeError:
+        problem = _Problem(detail=f"it answered {status} without saying why")
+    sentence = problem.detail
+    remedies = [error["remedy"] for error in problem.errors if "remedy" in error]
+    if remedies:
+        sentence += f". {remedies[0]}"
+    for word, listed in (("one of", problem.candidates), ("did you mean", problem.suggestions)):
+        keys = [one["key"] for one in listed[:HELD] if "key" in one]
+        if keys:
+            more = ", …" if len(listed) > HELD else ""
+            sentence += f"; {word} {', '.join(keys)}{more}"
+    kind = KINDS.get(status, RegistryError)
+    titled: type[RegistryError] = type(kind.__name__, (kind,), {"title": problem.title})
+    return titled(sentence)
