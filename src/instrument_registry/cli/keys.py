@@ -1,11 +1,7 @@
 """`instrument-registry keys`: create, list and revoke API keys in the database of this instance."""
 
-import asyncio
-import getpass
-import secrets
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import msgspec
 import typer
@@ -14,17 +10,13 @@ from rich.table import Table
 
 from instrument_registry.access import service
 from instrument_registry.access.model import ApiKey, Scope
+from instrument_registry.cli.connected import caused_here, in_transaction
 from instrument_registry.clock import now
 from instrument_registry.database import Transaction
-from instrument_registry.events import Metadata
-from instrument_registry.processes.runfile import service_database_url
-from instrument_registry.settings import Settings
-from instrument_registry.wiring import close_registry, open_registry
 
 app = typer.Typer(name="keys", help="API keys: who may use the doors.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
-Result = TypeVar("Result")
 
 
 @app.command("create")
@@ -38,9 +30,9 @@ def create(
     """Make a key. It is shown this once; only a digest of it is kept."""
 
     async def work(tx: Transaction) -> tuple[ApiKey, str]:
-        return await service.create_key(tx, name=name, scope=scope, metadata=_metadata(), at=now())
+        return await service.create_key(tx, name=name, scope=scope, metadata=caused_here(), at=now())
 
-    key, text = _in_transaction(work)
+    key, text = in_transaction(work, command="keys")
     if as_json:
         _print_json({"key": text, **_facts(key)})
         return
@@ -51,7 +43,7 @@ def create(
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Every key, revoked ones too, oldest first; never the secrets."""
-    keys = _in_transaction(service.list_keys)
+    keys = in_transaction(service.list_keys, command="keys")
     if as_json:
         _print_json({"keys": [_facts(key) for key in keys]})
         return
@@ -72,32 +64,13 @@ def revoke(
     """Take a key out of force; every worker refuses it within two seconds."""
 
     async def work(tx: Transaction) -> ApiKey:
-        return await service.revoke_key(tx, key_id, metadata=_metadata(), at=now())
+        return await service.revoke_key(tx, key_id, metadata=caused_here(), at=now())
 
-    key = _in_transaction(work)
+    key = in_transaction(work, command="keys")
     if as_json:
         _print_json(_facts(key))
         return
     typer.echo(f"Revoked {key.id} ({key.name}).")
-
-
-def _in_transaction(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-    return asyncio.run(_connected(work))
-
-
-async def _connected(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
-    settings = Settings.load()
-    url = service_database_url(settings)
-    registry = await open_registry(settings, database_url=url, application="instrument-registry keys")
-    try:
-        async with registry.database.transaction() as tx:
-            return await work(tx)
-    finally:
-        await close_registry(registry)
-
-
-def _metadata() -> Metadata:
-    return Metadata(actor=getpass.getuser(), correlation_id=secrets.token_hex(16), source="cli")
 
 
 def _facts(key: ApiKey) -> dict[str, object]:

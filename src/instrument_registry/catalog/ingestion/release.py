@@ -48,7 +48,9 @@ async def check(tx: Transaction, run: int, *, reason: str) -> Held:
     _check_reason(reason)
     held = await _held(tx, run)
     if NEVER_RELEASED in held.gates:
-        raise CannotBeReleased("Tokens of it name more than one contract each, and nobody can say which is meant", ingestion=run)
+        raise CannotBeReleased(
+            "Tokens of it name more than one contract each, and nobody can say which is meant", ingestion=run
+        )
     if not held.kept:
         raise CannotBeReleased("Its files were not kept", ingestion=run)
     return held
@@ -69,8 +71,7 @@ async def release(
     """
     async with database.transaction(read_only=True) as tx:
         held = await check(tx, run, reason=reason)
-        kept = await storage.kept_files(tx, run)
-    dumps = [Dump(name=name, content=gzip.decompress(content)) for name, content in kept]
+        dumps = [Dump(name=name, content=content) for name, content in await kept_files(tx, run)]
     order = Order(
         broker=held.broker, market_date=held.market_date, date_known_by="released", actor=metadata.actor,
         correlation_id=metadata.correlation_id, released_from=run, release_reason=reason,
@@ -78,8 +79,15 @@ async def release(
     outcome = await ingest(database, order, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
     if outcome.status in HELD:
         detail = "; ".join(found.detail for found in outcome.reasons)
-        raise CannotBeReleased(f"It was tried in run {outcome.id}, and not even open gates let it through: {detail}", ingestion=run)
+        raise CannotBeReleased(
+            f"It was tried in run {outcome.id}, and not even open gates let it through: {detail}", ingestion=run
+        )
     return outcome
+
+
+async def kept_files(tx: Transaction, run: int) -> list[tuple[str, bytes]]:
+    """The files of a dump that was kept out, by name, as they were read; none once it was given up."""
+    return [(name, gzip.decompress(content)) for name, content in await storage.kept_files(tx, run)]
 
 
 async def discard(tx: Transaction, run: int, *, reason: str, metadata: events.Metadata, at: datetime) -> None:
@@ -103,7 +111,9 @@ async def _held(tx: Transaction, run: int) -> Held:
     broker, day, status, gates, kept = found
     held = Held(id=run, broker=broker, market_date=day, status=RunStatus(status), gates=gates, kept=kept)
     if held.status not in HELD:
-        raise NotHeld(f"Run {run} is {held.status}; only what was quarantined or refused is decided about", status=held.status)
+        raise NotHeld(
+            f"Run {run} is {held.status}; only what was quarantined or refused is decided about", status=held.status
+        )
     return held
 
 

@@ -17,7 +17,7 @@ EXAMPLES = 20
 COLUMNS = """
 i.id, i.broker, i.feed, i.market_date, i.status, i.actor, i.correlation_id, i.started_at, i.finished_at, i.reasons, i.warnings, i.files,
 i.report, i.released_as, i.released_by, i.release_reason, i.discarded_by, i.discard_reason,
-exists (select 1 from ingestion_files f where f.ingestion_id = i.id) as kept
+i.status in ('quarantined', 'refused') and exists (select 1 from ingestion_files f where f.ingestion_id = i.id) as kept
 """
 
 LIST = f"""

@@ -91,7 +91,7 @@ KEPT_FILES = "select name, content from ingestion_files where ingestion_id = %s 
 HELD = """
 select broker, market_date, status, array(select reason ->> 'gate' from jsonb_array_elements(reasons) reason),
        exists (select 1 from ingestion_files f where f.ingestion_id = i.id)
-  from ingestions i where id = %s for share
+  from ingestions i where id = %s
 """
 
 RELEASED = """
