@@ -16,6 +16,7 @@ from instrument_registry.http import (
     brokers,
     chains,
     declarations,
+    diff,
     docs,
     health,
     ingestions,
@@ -45,7 +46,7 @@ from instrument_registry.wiring import Registry
 ROOMS: tuple[APIRouter, ...] = (
     search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
     summary.router, aliases.router, overrides.router, declarations.router,
-    brokers.router, schedules.router, ingestions.router, jobs.router,
+    brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
