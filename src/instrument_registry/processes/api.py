@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 
@@ -62,6 +63,7 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None) ->
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
+        gc.freeze()  # what has been imported stays: without it the collector walks through all of it while indexes grow
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
