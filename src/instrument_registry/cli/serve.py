@@ -1,5 +1,6 @@
 """The commands that run the registry."""
 
+import contextlib
 import json
 from typing import Annotated, Literal
 
@@ -25,7 +26,12 @@ def serve(
 
     settings = Settings.load(workers=workers, host=host, port=port)
     telemetry.configure_logging(settings.log_format, level=settings.log_level)
-    supervise(settings, say=lambda text: print(text, flush=True))
+    supervise(settings, say=_say)
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # the terminal is gone, the signal that says so on its way
+        print(text, flush=True)
 
 
 def api(

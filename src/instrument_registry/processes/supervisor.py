@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -102,10 +102,13 @@ class Supervisor:
         """Start, watch, stop."""
         stop, restart = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
         # In a terminal a hang-up means that the window was closed; under a service manager it means "read again".
-        hang_up = stop if os.isatty(0) else restart
-        for number, event in ((signal.SIGTERM, stop), (signal.SIGINT, stop), (signal.SIGHUP, hang_up)):
-            loop.add_signal_handler(number, event.set)
+        if os.isatty(0):
+            loop.add_signal_handler(signal.SIGHUP, _window_closed, stop, [fd for fd in (1, 2) if os.isatty(fd)])
+        else:
+            loop.add_signal_handler(signal.SIGHUP, restart.set)
         working = asyncio.create_task(self._work(restart))
         told = asyncio.create_task(stop.wait())
         try:
@@ -365,6 +368,15 @@ class Supervisor:
             await _in_thread(self._server.stop)
         RunFile.remove(self._settings.data_dir)
         self._say("Stopped.")
+
+
+def _window_closed(stop: asyncio.Event, outputs: Sequence[int]) -> None:
+    """Stop, and say the rest to nobody: a terminal that is gone refuses every word."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in outputs:
+        os.dup2(nowhere, output)
+    os.close(nowhere)
+    stop.set()
 
 
 async def _in_thread(work: Callable[[], T]) -> T:
