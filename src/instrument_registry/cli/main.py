@@ -40,6 +40,8 @@ COMMANDS = {
     "aliases": Entry("aliases", "app", "List, add and remove other names."),
     "overrides": Entry("overrides", "app", "List, set and withdraw fields set against the files."),
     "declarations": Entry("declarations", "app", "List and add corporate actions."),
+    "quarantine": Entry("quarantine", "app", "Look at dumps that were kept out; release or discard them."),
+    "schedule": Entry("schedule", "app", "Say when each broker's dump is fetched by itself."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }
 
