@@ -59,15 +59,16 @@ def chain(
     as_json: client.AsJson = False,
 ) -> None:
     """Show the options of an underlying that end on one day, calls to the left, puts to the right."""
+    asked = [one.lower() for one in broker or ()]
     content = client.connect(url, key).get(
-        f"/chains/{client.named(underlying)}", expiry=expiry, price=price, strikes=strikes, broker=broker, venue=venue,
+        f"/chains/{client.named(underlying)}", expiry=expiry, price=price, strikes=strikes, broker=asked, venue=venue,
         as_of=as_of,
     )  # fmt: skip
     if as_json:
         client.print_json(content)
         return
     found = client.read(content, _Chain)
-    brokers = broker or sorted(found.completeness)
+    brokers = asked or sorted(found.completeness)
     columns = [
         *(f"{one} call>" for one in brokers),
         "lot>",

@@ -7,6 +7,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -79,14 +80,7 @@ class Client:
             port = parts.port
         except ValueError as error:
             raise Invalid(f"{url[:200]} has a port that is none") from error
-        self._path = parts.path
-        self._connection: http.client.HTTPConnection = (
-            http.client.HTTPSConnection(
-                parts.hostname, port, timeout=TIMEOUT_SECONDS, context=ssl.create_default_context()
-            )
-            if parts.scheme == "https"
-            else http.client.HTTPConnection(parts.hostname, port, timeout=TIMEOUT_SECONDS)
-        )
+        self._secure, self._host, self._port, self._path = parts.scheme == "https", parts.hostname, port, parts.path
         self._key = key
 
     def get(self, path: str, **query: Value) -> bytes:
@@ -118,15 +112,22 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         try:
-            self._connection.request(method, self._path + path, body, headers)
-            answer = self._connection.getresponse()
-            content = answer.read(ANSWER_LIMIT_BYTES + 1)
+            with closing(self._connection()) as connection:
+                connection.request(method, self._path + path, body, headers)
+                answer = connection.getresponse()
+                content = answer.read(ANSWER_LIMIT_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
             reason = str(error) or type(error).__name__
             raise NoInstance(f"{self.url}: {reason}; `instrument-registry doctor` says more", url=self.url) from error
         if len(content) > ANSWER_LIMIT_BYTES:
             raise Unavailable(f"The answer has more than {ANSWER_LIMIT_BYTES} bytes; ask for less at once")
         return answer.status, content
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not self._secure:
+            return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+        context = ssl.create_default_context()
+        return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
 
 
 def connect(url: str | None, key: str | None) -> Client:

@@ -32,7 +32,8 @@ def venues(incomplete: str) -> list[str]:
     """Venue codes."""
     from instrument_registry.catalog.model import VENUES
 
-    return [venue for venue in VENUES if venue.startswith(incomplete.upper())]
+    typed = [venue.lower() if incomplete.islower() else venue for venue in VENUES]
+    return [venue for venue in typed if venue.startswith(incomplete)]
 
 
 def symbols(incomplete: str) -> list[str]:
@@ -46,4 +47,6 @@ def symbols(incomplete: str) -> list[str]:
         found = read(answer, _Suggestions).suggestions
     except RegistryError:
         return []
-    return [one.text for one in found if one.text.startswith(incomplete.upper())]
+    # A shell only takes what continues the word as it was typed; names are found in either case.
+    names = [one.text.lower() if incomplete.islower() else one.text for one in found]
+    return [name for name in names if name.startswith(incomplete)]

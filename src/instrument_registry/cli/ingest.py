@@ -24,6 +24,7 @@ from instrument_registry.catalog.brokers.frame import Unreadable
 from instrument_registry.catalog.ingestion import intake
 from instrument_registry.catalog.ingestion.model import Outcome, RunStatus
 from instrument_registry.catalog.ingestion.service import Progress as Report
+from instrument_registry.cli import completing
 from instrument_registry.clock import now
 from instrument_registry.database import Database
 from instrument_registry.errors import Invalid
@@ -37,7 +38,10 @@ GOOD = {RunStatus.APPLIED, RunStatus.UNCHANGED, RunStatus.DRY_RUN}
 
 def ingest(
     broker: Annotated[
-        str | None, typer.Argument(help="The broker's id, for example zerodha; left out with --all.")
+        str | None,
+        typer.Argument(
+            help="The broker's id, for example zerodha; left out with --all.", autocompletion=completing.brokers
+        ),
     ] = None,
     sources: Annotated[
         list[str] | None, typer.Argument(help="Files or addresses, packed or not; none: the broker's public address.")

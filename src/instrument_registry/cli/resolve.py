@@ -74,7 +74,7 @@ def resolve(
     if as_json:
         client.print_json(content)
     else:
-        _print(answer, broker or [])
+        _print(answer, [one.lower() for one in broker or ()])
     if answer.partial or answer.ambiguous or answer.not_found:
         raise typer.Exit(1)
 

@@ -10,7 +10,7 @@ import typer
 from instrument_registry import events
 from instrument_registry.catalog.ingestion import schedule
 from instrument_registry.catalog.ingestion.schedule import Morning, ScheduleState
-from instrument_registry.cli import tables
+from instrument_registry.cli import completing, tables
 from instrument_registry.cli.connected import Result, caused_here, in_transaction, with_database
 from instrument_registry.clock import MARKET_ZONE, now
 from instrument_registry.database import Database, Transaction
@@ -19,7 +19,7 @@ from instrument_registry.errors import Invalid
 app = typer.Typer(name="schedule", help="When each broker's dump is fetched by itself.", no_args_is_help=True)
 
 COMMAND = "schedule"
-Broker = Annotated[str, typer.Argument(help="The broker's id, for example zerodha.")]
+Broker = Annotated[str, typer.Argument(help="The broker's id, for example zerodha.", autocompletion=completing.brokers)]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
 
 

@@ -48,19 +48,27 @@ def search(
 ) -> None:
     """Find instruments by what a trader types, the likeliest first."""
     answer = client.connect(url, key).get(
-        "/search", query=" ".join(words), limit=limit, cursor=cursor, as_of=as_of, kind=kind, venue=venue,
-        broker=broker, underlying=underlying, status=status,
+        "/search", query=" ".join(words), limit=limit, cursor=cursor, as_of=as_of, kind=_lower(kind),
+        venue=_upper(venue), broker=_lower(broker), underlying=_upper(underlying), status=_lower(status),
     )  # fmt: skip
     page = client.read(answer, _Page)
     if as_json:
         client.print_json(answer)
     elif page.instruments:
-        table_of(page.instruments, brokers=broker or [])
+        table_of(page.instruments, brokers=_lower(broker))
         _note_the_rest(page)
     else:
         note(f"Nothing was found as of {page.as_of}.")
     if not page.instruments:
         raise typer.Exit(1)
+
+
+def _upper(several: list[str] | None) -> list[str]:
+    return [one.upper() for one in several or ()]
+
+
+def _lower(several: list[str] | None) -> list[str]:
+    return [one.lower() for one in several or ()]
 
 
 def _note_the_rest(page: _Page) -> None:
