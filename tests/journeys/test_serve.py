@@ -92,7 +92,7 @@ class Serving:
     def words(self) -> str:
         if not self.said.exists():
             return ""
-        return self.said.read_text(encoding="utf-8")[-3000:]
+        return self.said.read_text(encoding="utf-8")
 
     def answers(self, path: str = "/health") -> bool:
         return self.get(path)[0] == 200
@@ -141,7 +141,7 @@ def eventually(
     deadline = time.monotonic() + within_seconds
     while not happens():
         if time.monotonic() > deadline:
-            pytest.fail(f"not within {within_seconds} s: {otherwise()}")
+            pytest.fail(f"not within {within_seconds} s: {otherwise()[-3000:]}")
         time.sleep(0.05)
 
 

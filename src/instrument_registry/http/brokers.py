@@ -20,7 +20,6 @@ from instrument_registry.http.encoding import json_response
 from instrument_registry.http.jobs import JOB_HEADERS, JobShown, accepted, idempotency_key
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
-from instrument_registry.http.problems import FieldProblem, refused
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import needs, room
 from instrument_registry.wiring import Registry
@@ -123,15 +122,6 @@ async def ingest_broker(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     broker = publishers.known(named(request.scope, "broker"))
     asked, key = await read_json(request, IngestBody), idempotency_key(request)
-    if not (asked.sources or broker.sources):
-        remedy = "Name public addresses, or upload the file"
-        raise refused(
-            [
-                FieldProblem(
-                    field="body.sources", problem=f"is empty, and {broker.id} has no public address", remedy=remedy
-                )
-            ]
-        )
     jobs.check_sources(asked.sources)
     arguments = {"broker": broker.id, **msgspec.to_builtins(asked)}
     async with registry.database.transaction() as tx:
