@@ -47,7 +47,7 @@ def test_every_file_in_scope_applies(everything: Catalogue) -> None:
 
 def test_every_row_is_listed_set_aside_with_a_reason_or_an_exact_duplicate(everything: Catalogue) -> None:
     rows = everything.rows(
-        """select i.id, i.broker, (i.report ->> 'rows')::int, (i.report ->> 'duplicates')::int,
+        """select i.id, i.broker, (i.report ->> 'rows')::int, (i.report ->> 'duplicates')::int + (i.report ->> 'declared')::int,
                   (select coalesce(sum(rows), 0) from ingestion_segments s where s.ingestion_id = i.id),
                   (select count(*) from rows_set_aside r where r.ingestion_id = i.id and r.dropped and r.reason <> %s)
              from ingestions i where i.report -> 'segments' <> '{}' order by i.id""",

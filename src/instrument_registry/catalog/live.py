@@ -3,29 +3,42 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
+from enum import StrEnum
 
+import psycopg
 import structlog
+from prometheus_client import Counter, Gauge
+from psycopg.rows import TupleRow
 
 from instrument_registry import events
 from instrument_registry.catalog import feed, names
 from instrument_registry.catalog.remembering import Answers
-from instrument_registry.catalog.search import Alias, Index
+from instrument_registry.catalog.search import Index, digest_of
 from instrument_registry.clock import MARKET_ZONE, Clock
 from instrument_registry.database import Database, DatabaseUnavailable
 from instrument_registry.errors import Unavailable
 
 DAY_INDEXES_MAX = 4
 DAY_TIMEOUT_SECONDS = 28.0
-# A change of more instruments than this is read anew as a whole, which is then the quicker way.
+# A change of more facts than this is read anew as a whole, which is then the quicker way.
 APPLY_MAX = 10_000
 # Facts of this long a silence are looked for even when nobody notified.
 POLL_SECONDS = 0.5
+DIGESTS_MAX = 1_000
 INSTRUMENT = "instrument."
-ALIASES = ("alias.", "declaration.")  # a changed symbol is found by the old one
-APPLIED = "ingestion.applied"
+# What may bring other names: operators' aliases, and changed symbols that operators or an exchange's file declare.
+NAMING = ("alias.", "declaration.", "ingestion.applied")
+# How often an index that has changed is compared with the tables, and how long it may take to reach their position.
+PROOF_SECONDS = 900.0
+PROOF_WAIT_SECONDS = 10.0
+
+POSITION = Gauge("registry_index_position", "Position of the newest fact in the index of today")
+ROWS = Gauge("registry_index_instruments", "Instruments in the index of today")
+PROOFS = Counter("registry_index_proofs", "Comparisons of the index with the tables", ["verdict"])
 
 LOG = structlog.get_logger(__name__)
 
@@ -44,6 +57,14 @@ class _Day:
     position: int
 
 
+class Proof(StrEnum):
+    """What a comparison of the index with the tables found."""
+
+    EQUAL = "equal"
+    DIFFERENT = "different"
+    COULD_NOT_TELL = "could_not_tell"
+
+
 class LiveCatalogue:
     """Indexes of one process: never the truth, always rebuilt from it."""
 
@@ -54,8 +75,12 @@ class LiveCatalogue:
         self._days: OrderedDict[date, _Day] = OrderedDict()
         self._building: dict[date, asyncio.Task[_Day]] = {}
         self._one_at_a_time = asyncio.Lock()
+        self._changing = asyncio.Lock()  # a page taken over while an older snapshot becomes the index would be lost
         self._known_head = 0
         self._caught_up_at = 0.0
+        self._digests: OrderedDict[int, tuple[date, int]] = OrderedDict()  # of the last positions
+        self.proof: Proof | None = None  # of the last comparison, None before the first
+        self.proved_position = 0
 
     @property
     def index(self) -> Index:
@@ -120,24 +145,55 @@ class LiveCatalogue:
         while True:
             try:
                 await self.start()
-                await asyncio.gather(self.follow(), self.turn_day())
-            except DatabaseUnavailable as error:
-                LOG.warning("index.waits", reason=str(error))
-                await asyncio.sleep(POLL_SECONDS)
+                async with asyncio.TaskGroup() as tasks:
+                    for work in (self.follow(), self.turn_day(), self.keep_proving()):
+                        tasks.create_task(work)
+            except* DatabaseUnavailable as errors:
+                LOG.warning("index.waits", reason=str(errors.exceptions[0]))
+            await asyncio.sleep(POLL_SECONDS)
 
     async def start(self) -> None:
         """Read the whole catalogue; searches are answered from then on."""
-        built = await self._build(self.today())
-        self._index, self._known_head = built.index, max(self._known_head, built.position)
-        self._caught_up_at = time.monotonic()
-        self._on_change()
+        async with self._changing:
+            await self._start()
 
     async def follow(self) -> None:
         """Take over every fact as it comes, for ever."""
-        async for page in events.follow(self._database, after=self.position, bulk=False, poll_seconds=POLL_SECONDS):
-            self._known_head = max(self._known_head, page.position)
-            await self._take(page)
-            self._caught_up_at = time.monotonic()
+        after = self.position
+        pages = events.follow(self._database, after=after, limit=APPLY_MAX, bulk=False, poll_seconds=POLL_SECONDS)
+        async for page in pages:
+            if page.position > self.position:  # else it was in the snapshot of a build
+                self._known_head = max(self._known_head, page.position)
+                async with self._changing:
+                    await self._take(page, after=after)
+            after = page.position
+
+    async def keep_proving(self) -> None:
+        """Compare an index that has changed with the tables now and then, for ever; one that differs is built anew."""
+        while True:
+            await asyncio.sleep(PROOF_SECONDS)
+            if self.proved_position == self.position and self.proof is Proof.EQUAL:
+                continue
+            if await self.prove() is Proof.DIFFERENT:
+                await self.start()
+
+    async def prove(self) -> Proof:
+        """Compare the digest of the index with that of the tables at the same position."""
+        day = self.today()
+        position, truth = await asyncio.to_thread(self._digest, day)
+        deadline = time.monotonic() + PROOF_WAIT_SECONDS
+        while self.position < position and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_SECONDS)
+        ours = self._digests.get(position)
+        if ours is None or ours[0] != day:  # the index went past this position in one step, or has not come to it
+            self.proof = Proof.COULD_NOT_TELL
+        else:
+            self.proof = Proof.EQUAL if ours[1] == truth else Proof.DIFFERENT
+        self.proved_position = position
+        PROOFS.labels(self.proof).inc()
+        told = LOG.error if self.proof is Proof.DIFFERENT else LOG.info
+        told("index.proved", verdict=self.proof.value, position=position, day=day.isoformat())
+        return self.proof
 
     async def turn_day(self) -> None:
         """When the market date changes, what begins and ends with it changes too."""
@@ -155,24 +211,43 @@ class LiveCatalogue:
         self._days.clear()
         return count
 
-    async def _take(self, page: events.Page) -> None:
-        bulk = any(event.type == APPLIED and _changed(event) > events.BULK_FACTS for event in page.events)
-        subjects = {event.subject for event in page.events if event.type.startswith(INSTRUMENT) and event.subject}
-        if bulk or len(subjects) > APPLY_MAX:
-            await self.start()
+    async def _start(self) -> None:
+        built = await self._build(self.today())
+        self._index, self._known_head = built.index, max(self._known_head, built.position)
+        self._changed()
+
+    async def _take(self, page: events.Page, *, after: int) -> None:
+        span = page.position - after
+        if span > APPLY_MAX:  # a bulk run, passed over
+            await self._start()
             return
-        aliases = any(event.type.startswith(ALIASES) for event in page.events)
         async with self._database.transaction(read_only=True) as tx:
+            if span > len(page.events):
+                page = await events.read(tx, after=after, limit=span)
+            subjects = {event.subject for event in page.events if event.type.startswith(INSTRUMENT) and event.subject}
+            naming = any(event.type.startswith(NAMING) for event in page.events)
             ids = await feed.ids_of(tx, subjects) if subjects else []
             rows = await feed.read_some(tx, self.index.view.as_of, ids=ids) if ids else []
-            renamed: list[Alias] | None = await names.read_aliases(tx) if aliases else None
+            renamed = await names.read_aliases(tx) if naming else None
         shown = {row.id for row in rows}
         gone = [identifier for identifier in ids if identifier not in shown]
-        index = self.index
-        if renamed is not None:
-            await asyncio.to_thread(index.rename, renamed)
-        await asyncio.to_thread(index.apply, rows, gone, position=page.position)
+        await asyncio.to_thread(self.index.apply, rows, gone, position=page.position, aliases=renamed)
+        self._changed()
+
+    def _changed(self) -> None:
+        """What follows from another view."""
+        self._caught_up_at = time.monotonic()
+        view = self.index.view
+        self._digests[view.position] = (view.as_of, view.digest)
+        while len(self._digests) > DIGESTS_MAX:
+            self._digests.popitem(last=False)
+        POSITION.set(view.position)
+        ROWS.set(int(view.present.sum()))
         self._on_change()
+
+    def _digest(self, day: date) -> tuple[int, int]:
+        with self._snapshot() as connection:
+            return events.head_position_seen(connection), digest_of(feed.read_all(connection, day))
 
     async def _build(self, day: date) -> _Day:
         since = time.perf_counter()
@@ -184,22 +259,20 @@ class LiveCatalogue:
         return built
 
     def _read(self, day: date) -> _Day:
-        # One snapshot for the position and the rows: what is committed after it will be followed.
-        with self._database.blocking_session("index") as connection, connection.transaction():
-            connection.execute("set transaction isolation level repeatable read read only")
+        with self._snapshot() as connection:
             position = events.head_position_seen(connection)
             aliases = names.read_all_aliases(connection)
             index = Index.build(feed.read_all(connection, day), day, position=position, aliases=aliases)
         return _Day(index=index, position=position)
 
+    @contextmanager
+    def _snapshot(self) -> "Iterator[psycopg.Connection[TupleRow]]":
+        """One snapshot for the position and the rows: what is committed after it will be followed."""
+        with self._database.blocking_session("index") as connection, connection.transaction():
+            connection.execute("set transaction isolation level repeatable read read only")
+            yield connection
+
     def _seconds_to_midnight(self) -> float:
         now = self._clock().astimezone(MARKET_ZONE)
         midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         return (midnight - now).total_seconds() + 1
-
-
-def _changed(event: events.Event) -> int:
-    import msgspec
-
-    counts: dict[str, int] = msgspec.json.decode(event.data)["counts"]
-    return sum(counts.values())

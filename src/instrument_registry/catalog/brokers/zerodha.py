@@ -23,6 +23,7 @@ CONTRACTS = ("FUT", "CE", "PE")
 CONTRACT = ("exchange_token", "expiry", "strike")  # absent from the reduced dialect
 
 INDICES = "INDICES"
+INDEX_FEED = 9  # the last byte of a Kite token names its feed; 9 is that of the indices, in every dump we have
 
 
 def parse(dump: Dump) -> Parsed:
@@ -43,15 +44,16 @@ def parse(dump: Dump) -> Parsed:
 
 
 def _identity() -> dict[str, pl.Expr]:
-    index, derivative = pl.col("segment") == INDICES, pl.col("instrument_type").is_in(CONTRACTS)
+    number = pl.col("instrument_token").cast(pl.Int64, strict=False)
+    index = (pl.col("segment") == INDICES) | (number % 256 == INDEX_FEED)  # the reduced dialect says NSE of an index
+    derivative = pl.col("instrument_type").is_in(CONTRACTS)
     cash = (pl.col("exchange") == "NSE") & ~index & ~derivative
     name, series = split_series(pl.col("tradingsymbol"))
     bse = (pl.col("exchange") == "BSE") & ~index & ~derivative
-    own = (pl.col("instrument_token").cast(pl.Int64, strict=False) // 256).cast(pl.String)
-    exchange_token = pl.coalesce("exchange_token", own)
+    exchange_token = pl.coalesce("exchange_token", (number // 256).cast(pl.String))
     return {
         "line": pl.col("line"),
-        "segment": pl.when(index).then("segment").otherwise("exchange"),
+        "segment": pl.when(index).then(pl.lit(INDICES)).otherwise("exchange"),
         "token": pl.col("instrument_token"),
         "exchange_token": pl.when(~index).then(exchange_token),
         "venue": pl.when(pl.col("exchange").is_in(list(VENUES))).then("exchange"),

@@ -255,6 +255,23 @@ MOVE_EXPIRY = """
 update instruments i set expiry = b.said_expiry from becomes b where i.id = b.iid and b.position <> 'before' and i.expiry is distinct from b.said_expiry
 """
 
+# A contract that ends on another day than some broker says: what he calls it ends with it.
+OUTLIVING = f"""
+create temporary table outliving on commit drop as
+select b.*, b.ctid as place, l.ends
+  from (select m.iid, (select max(v.valid_to) from instrument_versions v where v.instrument_id = m.iid and v.known_to = 'infinity') as ends
+          from met m where m.said_expiry is distinct from m.expiry
+            or exists (select 1 from claim c where c.iid = m.iid and c.expiry is distinct from m.said_expiry)) l
+  join broker_tokens b on b.instrument_id = l.iid and b.known_to = 'infinity' and coalesce(upper(b.valid), 'infinity') > l.ends
+"""
+
+SUPERSEDE_OUTLIVING = "update broker_tokens b set known_to = %(known)s from outliving o where b.ctid = o.place"
+
+TRIM_OUTLIVING = f"""
+insert into broker_tokens ({TOKEN_COLUMNS})
+select {_copied_token("daterange(lower(valid), ends)")} from outliving where lower(valid) < ends
+"""
+
 # Whoever types the former name finds the instrument.
 FORMER_NAMES = f"""
 insert into aliases (alias, target, reason, valid_from, actor, created_at)
@@ -333,12 +350,13 @@ select %(run)s, %(broker)s, %(feed)s, g.segment, %(day)s, g.rows,
 """
 
 TOKENS = [
-    CLAIM, "create index on claim (token_key)", "analyze claim (token_key, rn, iid, how)", OVERLAPPED, SUPERSEDE_TOKENS, TOKENS_BEFORE, TOKENS_AFTER, WRITE_TOKENS,
+    CLAIM, "create index on claim (token_key)", "create index on claim (iid)", "analyze claim (token_key, rn, iid, how)", OVERLAPPED, SUPERSEDE_TOKENS, TOKENS_BEFORE, TOKENS_AFTER, WRITE_TOKENS,
     WITHDRAWN, SUPERSEDE_WITHDRAWN, TRIM_WITHDRAWN, "create index on withdrawn (instrument_id)", "analyze withdrawn (instrument_id)",
 ]  # fmt: skip
 
 VERSIONS = [
     VOTED, "analyze voted (iid)", BECOMES, UNCHANGED_VERSIONS,
-    "analyze becomes (iid, position)", PIECE, STRETCH, SUPERSEDE_VERSIONS, WRITE_VERSIONS, MINT_VERSIONS, END_MINTED, RELIST, MOVE_EXPIRY, FORMER_NAMES, FIRST_SEEN,
+    "analyze becomes (iid, position)", PIECE, STRETCH, SUPERSEDE_VERSIONS, WRITE_VERSIONS, MINT_VERSIONS, END_MINTED,
+    OUTLIVING, SUPERSEDE_OUTLIVING, TRIM_OUTLIVING, RELIST, MOVE_EXPIRY, FORMER_NAMES, FIRST_SEEN,
     EXPIRE, ENDED, *close_versions("ended"),
 ]  # fmt: skip

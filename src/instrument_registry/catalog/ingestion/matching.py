@@ -76,8 +76,7 @@ _ROOT_GONE = " not exists (select 1 from staged s where s.root = {root} and s.ve
 
 TOKEN_AND_CONTRACT = (
     _INSERT.format(iid="c.iid", how="same")
-    + "from todo t join by_token c on c.rn = t.rn and c.key = t.key where "
-    + _ISSUERS_AGREE.format(isin="c.isin")
+    + f"from todo t join by_token c on c.rn = t.rn and c.key = t.key where (c.distance <= {ADJUSTED_WITHIN_DAYS} or {_ISSUERS_AGREE.format(isin='c.isin')})"
     + " order by t.rn, c.distance, c.iid"
 )
 

@@ -74,6 +74,7 @@ class _Run:
     rejects: list[tuple[str, pl.DataFrame]] = field(default_factory=list)
     read: int = 0
     duplicates: int = 0
+    declared: int = 0
     dialects: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     counts_by_venue: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -221,6 +222,7 @@ async def _apply(
     listed = [part for part in parsed if isinstance(part, Parsed)]
     declared = [part for part in parsed if isinstance(part, Declared)]
     run.read, run.duplicates = sum(part.read for part in parsed), sum(part.duplicates for part in listed)
+    run.declared = sum(len(part.rows) for part in declared)
     run.dialects = [part.dialect for part in parsed]
     run.rejects = [(file.name, part.rejects) for file, part in zip(run.files, parsed, strict=True)]
     frames = [part.rows for part in listed]
@@ -408,7 +410,7 @@ async def _tell(tx: Transaction, run: _Run, *, known: datetime, values: dict[str
 
 def _report(run: _Run) -> dict[str, object]:
     return {
-        "date_known_by": run.order.date_known_by, "dialects": run.dialects, "rows": run.read, "duplicates": run.duplicates,
+        "date_known_by": run.order.date_known_by, "dialects": run.dialects, "rows": run.read, "duplicates": run.duplicates, "declared": run.declared,
         "set_aside": sum(len(frame) for _, frame in run.rejects), "counts": run.counts, "counts_by_venue": run.counts_by_venue,
         "segments": run.segments, "seconds": run.seconds, "released_from": run.order.released_from,
     }  # fmt: skip

@@ -65,12 +65,15 @@ _DERIVED = f"kind in {DERIVATIVE}"
 
 ATTRIBUTES = "insert into change (iid, fact, effective_date, file, line, key, old, new)" + " union all ".join(
     [
-        "\nselect iid, 'renamed', at, file, line, said_key, jsonb_build_object('key', key), jsonb_build_object('key', said_key)\n"
-        "  from becomes where position <> 'before' and said_root <> root",
+        # A new name may come with a new series: one fact tells both.
+        """
+select iid, 'renamed', at, file, line, said_key, jsonb_strip_nulls(jsonb_build_object('key', key, 'series', case when new_series is distinct from series then series end)),
+       jsonb_strip_nulls(jsonb_build_object('key', said_key, 'series', case when new_series is distinct from series then new_series end))
+  from becomes where position <> 'before' and said_root <> root""",
         _changed("strike_adjusted", "strike", new="said_strike", text=_PLAIN, where=f"{_DERIVED} and said_root = root"),
         _changed("expiry_moved", "expiry", new="said_expiry", where=f"{_DERIVED} and said_root = root"),
-        _changed("group_moved", "series", where="venue = 'BSE'"),
-        _changed("series_moved", "series", where="venue <> 'BSE'"),
+        _changed("group_moved", "series", where="venue = 'BSE' and said_root = root"),
+        _changed("series_moved", "series", where="venue <> 'BSE' and said_root = root"),
         _changed("name_changed", "name", where="name is not null"),
         _changed("kind_changed", "kind"),
         _changed("isin_changed", "isin", where="isin is not null"),
@@ -151,7 +154,17 @@ select w.instrument_id, 'token_withdrawn', %(day)s, w.key, jsonb_build_object('b
 """,
 ]
 
-STEPS = [LISTED, FRESH, "analyze fresh", EARLIER, "analyze earlier", GROWTH, ATTRIBUTES, "analyze change (iid, fact)", *TOKENS]
+STEPS = [
+    LISTED,
+    FRESH,
+    "analyze fresh",
+    EARLIER,
+    "analyze earlier",
+    GROWTH,
+    ATTRIBUTES,
+    "analyze change (iid, fact)",
+    *TOKENS,
+]
 
 DRAFT = """
 insert into told (subject, type, data, occurred_at)

@@ -1,5 +1,7 @@
 """How many answers there are of each venue, kind, expiry and the like."""
 
+from datetime import date
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,15 +29,11 @@ def count_facets(view: View, rows: npt.NDArray[np.int32]) -> dict[str, dict[str,
             ("underlying", cohorts.underlying, book.names),
         )
     }
-    year, month, day = (column[some] for column in view.calendar)
-    expiries: dict[str, int] = {}
-    for y, m, d, expiry, count in zip(
-        year.tolist(), month.tolist(), day.tolist(), cohorts.expiry[some].tolist(), counts.tolist(), strict=True
-    ):
-        if expiry:
-            text = f"{y:04}-{m:02}-{d:02}"
-            expiries[text] = expiries.get(text, 0) + count
-    facets["expiry"] = dict(sorted(expiries.items())[:LONGEST])
+    expiry = cohorts.expiry[some]
+    days, place = np.unique(expiry[expiry > 0], return_inverse=True)
+    dated = np.bincount(place, weights=counts[expiry > 0])
+    soon = zip(days[:LONGEST].tolist(), dated[:LONGEST].tolist(), strict=True)
+    facets["expiry"] = {date.fromordinal(day).isoformat(): int(count) for day, count in soon}
     masks = view.columns.brokers[rows]
     brokers = {
         broker: int(np.count_nonzero(masks & np.uint32(1 << code)))
@@ -47,8 +45,7 @@ def count_facets(view: View, rows: npt.NDArray[np.int32]) -> dict[str, dict[str,
 
 
 def _by_code(column: npt.NDArray[np.integer], counts: npt.NDArray[np.int64], codes: Codes) -> dict[str, int]:
-    sums = np.zeros(int(column.max(initial=0)) + 1, np.int64)
-    np.add.at(sums, column, counts)
+    sums = np.bincount(column, weights=counts, minlength=1)
     sums[0] = 0
-    found = sorted((-sums.item(code), codes.texts[code]) for code in np.flatnonzero(sums).tolist())
+    found = sorted((-int(sums.item(code)), codes.texts[code]) for code in np.flatnonzero(sums).tolist())
     return {text: -count for count, text in found[:LONGEST]}

@@ -30,6 +30,7 @@ class Index:
         self._aliases = tuple(aliases)
         self._prominence = prominent_names()
         self._writing = threading.Lock()
+        self.view: View
         shelf = Shelf()
         columns, exact = shelf.add(rows, first=0)
         by_id = Buckets.of(columns.id, range(len(columns)))
@@ -59,8 +60,9 @@ class Index:
         *,
         position: int | None = None,
         as_of: date | None = None,
+        aliases: Iterable[Alias] | None = None,
     ) -> None:
-        """Take over new and changed rows, forget removed ids, or move on to another market date.
+        """Take over new and changed rows, forget removed ids, move on to another market date or list of aliases.
 
         Readers see all of it at once, when it is done; it may run in a thread of its own.
         """
@@ -68,6 +70,11 @@ class Index:
             old = self.view
             rows = list(changed)
             dead = self._rows_of(old, [*(row.id for row in rows), *removed])
+            if aliases is not None:
+                self._aliases = tuple(aliases)
+            elif not rows and not dead and as_of is None:
+                self.view = old if position is None else replace(old, position=position)
+                return
             fresh, fresh_exact = old.shelf.add(rows, first=len(old.columns))
             columns = joined([old.columns, fresh]) if rows else old.columns
             exact = gathered([old.exact, fresh_exact]) if rows else old.exact
@@ -89,12 +96,6 @@ class Index:
             )
             changed_names = set(old.columns.name[dead].tolist()) | set(fresh.name.tolist())
             self._rename(view, changed_names | self._came_or_went(old, view))
-
-    def rename(self, aliases: Iterable[Alias]) -> None:
-        """Take over another list of aliases."""
-        with self._writing:
-            self._aliases = tuple(aliases)
-            self._rename(self.view, set())
 
     def _standing(
         self,

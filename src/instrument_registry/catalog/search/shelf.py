@@ -4,7 +4,7 @@ No Python object is kept per row. Readers hold a `Columns` and slices of an aren
 disturbs them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from itertools import chain, compress, islice
 from urllib.parse import unquote
@@ -147,34 +147,27 @@ class Shelf:
         return columns, Exact(empty, empty, empty, empty, empty, TokenBuckets.of([], [], []))
 
     def _chunk(self, rows: list[IndexRow], *, first: int) -> tuple[Columns, Exact]:
-        (ids, ulids, keys, symbols, names, kinds, venues, mics, segments, exchanges, series, isins, underlyings,
-         expiries, strikes, option_types, lots, ticks, freezes, multipliers, statuses, tests, streamables,
-         asset_classes, currencies, tokens, extras) = zip(*rows, strict=True)  # fmt: skip
-        members = zip(
-            kinds, venues, mics, segments, exchanges, series, underlyings, expiries, option_types, lots, ticks,
-            freezes, multipliers, statuses, tests, streamables, asset_classes, currencies, extras, strict=True,
-        )  # fmt: skip
-        cohorts = list(map(self.book.number, members))
-        own = Own(ids, ulids, keys, symbols, names, isins, strikes, tokens)
+        shared, own, underlyings = _apart(rows)
+        cohorts = list(map(self.book.number, shared))
         texts = own_texts(own)
         sizes, ends = self._write(own, texts, underlyings)
         numbers = range(first, first + len(rows))
-        masks, by_token, by_exchange_token = self._tokens(tokens, first=first)
+        masks, by_token, by_exchange_token = self._tokens(own.tokens, first=first)
         columns = Columns(
-            id=np.array(ids, np.int64),
+            id=np.array(own.ids, np.int64),
             cohort=np.array(cohorts, np.int32),
-            name=np.array(list(map(self._name, keys, underlyings)), np.int32),
-            strike=np.array([float(strike) if strike else NO_STRIKE for strike in strikes], np.float64),
+            name=np.array(list(map(self._name, own.keys, underlyings)), np.int32),
+            strike=np.array([float(strike) if strike else NO_STRIKE for strike in own.strikes], np.float64),
             brokers=masks,
             digest=row_hashes(map(self.book.texts.__getitem__, cohorts), texts),
             size=sizes,
             end=ends,
         )
         exact = Exact(
-            ulid=Buckets.of(map(hash, ulids), numbers),
-            key=Buckets.of(map(hash, keys), numbers),
-            symbol=Buckets.of(map(hash, map(str.upper, symbols)), numbers),
-            isin=Buckets.of(map(hash, filter(None, isins)), compress(numbers, isins)),
+            ulid=Buckets.of(map(hash, own.ulids), numbers),
+            key=Buckets.of(map(hash, own.keys), numbers),
+            symbol=Buckets.of(map(hash, map(str.upper, own.symbols)), numbers),
+            isin=Buckets.of(map(hash, filter(None, own.isins)), compress(numbers, own.isins)),
             exchange_token=by_exchange_token,
             token=by_token,
         )
@@ -217,6 +210,29 @@ class Shelf:
         told = hashes != 0
         told[1:] &= (hashes[1:] != hashes[:-1]) | (rows[1:] != rows[:-1])
         return masks, by_token, Buckets.of(hashes[told], rows[told])
+
+
+def digest_of(rows: Iterable[IndexRow]) -> int:
+    """What the digest of an index is that holds exactly these rows."""
+    book, total = CohortBook(), 0
+    source = iter(rows)
+    while chunk := list(islice(source, CHUNK)):
+        shared, own, _ = _apart(chunk)
+        cohorts = [book.texts[number] for number in map(book.number, shared)]
+        total += int(row_hashes(cohorts, own_texts(own)).sum(dtype=np.uint64))
+    return total % 2**64
+
+
+def _apart(rows: list[IndexRow]) -> tuple[Iterator[tuple[object, ...]], Own, tuple[str | None, ...]]:
+    """Of each row what it shares with its cohort, what is its own, and its underlying."""
+    (ids, ulids, keys, symbols, names, kinds, venues, mics, segments, exchanges, series, isins, underlyings,
+     expiries, strikes, option_types, lots, ticks, freezes, multipliers, statuses, tests, streamables,
+     asset_classes, currencies, tokens, extras) = zip(*rows, strict=True)  # fmt: skip
+    shared = zip(
+        kinds, venues, mics, segments, exchanges, series, underlyings, expiries, option_types, lots, ticks,
+        freezes, multipliers, statuses, tests, streamables, asset_classes, currencies, extras, strict=True,
+    )  # fmt: skip
+    return shared, Own(ids, ulids, keys, symbols, names, isins, strikes, tokens), underlyings
 
 
 def _encoded_length(text: str) -> int:
