@@ -156,7 +156,7 @@ def test_an_alias_is_found_as_soon_as_it_is_told():
     index = Index.build([cash("NSE:RELIANCE", name="RELIANCE", number=1)], TODAY)
     assert index.search(Query(text="ambani")).total == 0
 
-    index.rename([Alias("ambani", ("RELIANCE",))])
+    index.apply(aliases=[Alias("ambani", ("RELIANCE",))])
 
     assert index.search(Query(text="ambani")).hits[0].why == "alias AMBANI"
 

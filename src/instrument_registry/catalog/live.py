@@ -182,8 +182,8 @@ class LiveCatalogue:
         day = self.today()
         position, truth = await asyncio.to_thread(self._digest, day)
         deadline = time.monotonic() + PROOF_WAIT_SECONDS
-        while self.position < position and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_SECONDS)
+        while position not in self._digests and self.position <= position and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
         ours = self._digests.get(position)
         if ours is None or ours[0] != day:  # the index went past this position in one step, or has not come to it
             self.proof = Proof.COULD_NOT_TELL

@@ -1,0 +1,171 @@
+"""An index in memory follows what real runs change, says when it has not yet, and is proved equal to the tables."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import msgspec
+import psycopg
+import pytest
+
+import dumps
+from catalogues import Load, take
+from conftest import DatabaseUrls
+from facts import catch_up
+from instrument_registry import events
+from instrument_registry.catalog.live import LiveCatalogue, Proof
+from instrument_registry.catalog.search import Query
+from instrument_registry.database import Database
+from slices import chain
+
+MORNING = datetime(2025, 2, 4, 4, tzinfo=UTC)
+TEXTS = ("igl", "igl fut", "igl 400 ce", "nationalum", "nationalum 200 pe", "fut", "")
+FOLLOWED_WITHIN_SECONDS = 20
+
+
+def days() -> tuple[Load, Load]:
+    """Two days of one broker: strikes come and go, a dividend moves them."""
+    first, second, *_ = chain("a dividend overnight, freed names listed again")
+    return first, second
+
+
+async def opened(database: Database) -> LiveCatalogue:
+    await catch_up(database)
+    catalogue = LiveCatalogue(database, lambda: MORNING)
+    await catalogue.start()
+    return catalogue
+
+
+@asynccontextmanager
+async def following(catalogue: LiveCatalogue) -> AsyncIterator[None]:
+    task = asyncio.create_task(catalogue.follow())
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def head(database: Database) -> int:
+    async with database.transaction(read_only=True) as tx:
+        return await events.head_position(tx)
+
+
+async def reached(catalogue: LiveCatalogue, position: int) -> None:
+    async with asyncio.timeout(FOLLOWED_WITHIN_SECONDS):
+        while catalogue.position < position:
+            await asyncio.sleep(0.01)
+
+
+def answers(catalogue: LiveCatalogue) -> list[object]:
+    pages = [catalogue.index.search(Query(text=text, limit=100, facets=True)) for text in TEXTS]
+    return [(msgspec.json.decode(page.body), page.total, page.facets, page.position) for page in pages]
+
+
+async def test_two_days_of_real_dumps_are_followed_as_if_built_anew(database: Database) -> None:
+    first, second = days()
+    await take(database, first)
+    catalogue = await opened(database)
+    before = catalogue.position, catalogue.index.view.digest
+    async with following(catalogue):
+        await take(database, second)
+        await catch_up(database)
+        await reached(catalogue, await head(database))
+    anew = await opened(database)
+
+    assert (catalogue.position, catalogue.index.view.digest) != before
+    assert catalogue.index.view.digest == anew.index.view.digest
+    assert answers(catalogue) == answers(anew)
+    assert await catalogue.prove() is Proof.EQUAL
+
+
+@pytest.mark.parametrize("rows", [5_500, 11_000])
+async def test_a_long_run_is_taken_over_as_a_whole(database: Database, rows: int) -> None:
+    catalogue = await opened(database)
+    whole = dumps.dump("shoonya/shoonya_2024-12-03_NFO.txt.gz")
+    some = replace(whole, content=b"".join(whole.content.splitlines(keepends=True)[: 1 + rows]))
+    async with following(catalogue):
+        await take(database, Load(broker="shoonya", day=date(2024, 12, 3), dumps=(some,)))
+        await catch_up(database)
+        await reached(catalogue, await head(database))
+
+    assert catalogue.position == await head(database)
+    assert len(catalogue.index.view.columns) > 0
+    assert await catalogue.prove() is Proof.EQUAL
+
+
+async def test_while_it_is_behind_it_says_so(database: Database, database_urls: DatabaseUrls) -> None:
+    first, second = days()
+    await take(database, first)
+    catalogue = await opened(database)
+    position = catalogue.position
+    assert (catalogue.behind, catalogue.age_seconds) == (False, 0.0)
+
+    async with following(catalogue):
+        await take(database, second)
+        with psycopg.connect(database_urls.owner) as owner:  # whoever wants to read the change has to wait
+            owner.execute("lock table instrument_registry.broker_tokens in access exclusive mode")
+            await catch_up(database)
+            async with asyncio.timeout(FOLLOWED_WITHIN_SECONDS):
+                while not catalogue.behind:
+                    await asyncio.sleep(0.01)
+            during = catalogue.age_seconds, catalogue.index.search(Query(text="nationalum")).position
+        await reached(catalogue, await head(database))
+
+    assert during[0] > 0
+    assert during[1] == position
+    assert (catalogue.behind, catalogue.age_seconds) == (False, 0.0)
+
+
+async def test_a_change_that_nobody_told_is_noticed(database: Database, database_urls: DatabaseUrls) -> None:
+    await take(database, days()[0])
+    catalogue = await opened(database)
+    before = await catalogue.prove()
+    with psycopg.connect(database_urls.owner) as owner:
+        owner.execute(
+            """update instrument_registry.instrument_versions set lot_size = lot_size + 1
+                where key = (select min(key) from instrument_registry.instrument_versions where venue = 'NFO')"""
+        )
+    after = await catalogue.prove()
+    await catalogue.start()
+
+    assert (before, after) == (Proof.EQUAL, Proof.DIFFERENT)
+    assert await catalogue.prove() is Proof.EQUAL
+
+
+class Unhurried(LiveCatalogue):
+    """A catalogue that lies on what it has read for as long as the test wants."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, lambda: MORNING)
+        self.has_read, self.may_show = asyncio.Event(), asyncio.Event()
+        self.may_show.set()
+
+    async def _build(self, day: date) -> object:
+        built = await super()._build(day)
+        self.has_read.set()
+        await self.may_show.wait()
+        return built
+
+
+async def test_facts_that_come_while_the_day_turns_are_not_lost(database: Database) -> None:
+    first, second = days()
+    await take(database, first)
+    await catch_up(database)
+    catalogue = Unhurried(database)
+    await catalogue.start()
+    async with following(catalogue):
+        catalogue.has_read.clear()
+        catalogue.may_show.clear()
+        turning = asyncio.create_task(catalogue.start())
+        await catalogue.has_read.wait()
+        await take(database, second)
+        await catch_up(database)
+        async with asyncio.timeout(FOLLOWED_WITHIN_SECONDS):
+            while not catalogue.behind:
+                await asyncio.sleep(0.01)
+        catalogue.may_show.set()
+        await turning
+        await reached(catalogue, await head(database))
+
+    assert await catalogue.prove() is Proof.EQUAL
