@@ -18,11 +18,13 @@ from instrument_registry.http import (
     declarations,
     diff,
     docs,
+    export,
     health,
     ingestions,
     instruments,
     jobs,
     kinds,
+    kite,
     metrics,
     overrides,
     problems,
@@ -47,6 +49,7 @@ ROOMS: tuple[APIRouter, ...] = (
     search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
+    export.router, kite.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program

@@ -120,9 +120,15 @@ class _Answer:
     async def _pass_on(self, compressor: Compressor, message: Message) -> None:
         more = message.get("more_body", False)
         body = message.get("body", b"")
-        piece = compressor.compress(body) if more else await _finished(compressor, body)
+        piece = await (_compressed if more else _finished)(compressor, body)
         if piece or not more:
             await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+
+async def _compressed(compressor: Compressor, body: bytes) -> bytes:
+    if len(body) >= LARGE_BYTES:
+        return await asyncio.to_thread(compressor.compress, body)
+    return compressor.compress(body)
 
 
 async def _finished(compressor: Compressor, body: bytes) -> bytes:
