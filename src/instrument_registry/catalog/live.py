@@ -182,9 +182,10 @@ class LiveCatalogue:
         day = self.today()
         position, truth = await asyncio.to_thread(self._digest, day)
         deadline = time.monotonic() + PROOF_WAIT_SECONDS
-        while position not in self._digests and self.position <= position and time.monotonic() < deadline:
+        while self.position < position and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
-        ours = self._digests.get(position)
+        view = self.index.view
+        ours = (view.as_of, view.digest) if view.position == position else self._digests.get(position)
         if ours is None or ours[0] != day:  # the index went past this position in one step, or has not come to it
             self.proof = Proof.COULD_NOT_TELL
         else:
