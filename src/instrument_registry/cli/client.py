@@ -6,7 +6,7 @@ No proxy and no redirect is followed: the key goes to the instance it was given 
 import http.client
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -30,6 +30,7 @@ from instrument_registry.settings import Settings
 PREFIX = "/api/v1/internal/instrument-registry"
 TIMEOUT_SECONDS = 35.0  # the door answers within 30
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+PIECE_BYTES = 256 * 1024
 KEY_LIMIT_BYTES = 1_000
 HELD = 3  # candidates or suggestions named in a sentence
 KINDS: dict[int, type[RegistryError]] = {
@@ -95,6 +96,20 @@ class Client:
         """The same for what is taken back."""
         return self._ask("DELETE", PREFIX + path + _query(query))
 
+    def stream(self, path: str, **query: Value) -> Iterator[bytes]:
+        """A long answer in pieces; Raises: NoInstance also when it breaks off."""
+        headers = {} if self._key is None else {"X-Internal-API-Key": self._key}
+        try:
+            with closing(self._connection()) as connection:
+                connection.request("GET", self._path + PREFIX + path + _query(query), headers=headers)
+                answer = connection.getresponse()
+                if answer.status >= 300:
+                    raise _refusal(answer.status, answer.read(ANSWER_LIMIT_BYTES))
+                while piece := answer.read(PIECE_BYTES):
+                    yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise self._gone(error) from error
+
     def at_root(self, path: str) -> tuple[int, bytes]:
         """Status and body of what lies outside the API, whatever they are; Raises: NoInstance."""
         return self._send("GET", path, None)
@@ -117,8 +132,7 @@ class Client:
                 answer = connection.getresponse()
                 content = answer.read(ANSWER_LIMIT_BYTES + 1)
         except (OSError, http.client.HTTPException) as error:
-            reason = str(error) or type(error).__name__
-            raise NoInstance(f"{self.url}: {reason}; `instrument-registry doctor` says more", url=self.url) from error
+            raise self._gone(error) from error
         if len(content) > ANSWER_LIMIT_BYTES:
             raise Unavailable(f"The answer has more than {ANSWER_LIMIT_BYTES} bytes; ask for less at once")
         return answer.status, content
@@ -128,6 +142,10 @@ class Client:
             return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
         context = ssl.create_default_context()
         return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
+
+    def _gone(self, error: Exception) -> NoInstance:
+        reason = str(error) or type(error).__name__
+        return NoInstance(f"{self.url}: {reason}; `instrument-registry doctor` says more", url=self.url)
 
 
 def connect(url: str | None, key: str | None) -> Client:

@@ -36,6 +36,8 @@ COMMANDS = {
     "resolve": Entry("resolve", "resolve", "Say what keys, tokens, ISINs and symbols mean."),
     "show": Entry("show", "show", "Show an instrument with its tokens and its history."),
     "chain": Entry("chain", "chain", "Show an option chain."),
+    "diff": Entry("diff", "diff", "Say what changed between two market dates, or two dump files."),
+    "export": Entry("export", "export", "Write the catalogue, or a part of it, to a file."),
     "summary": Entry("summary", "summary", "Say what the catalogue holds and how fresh it is."),
     "aliases": Entry("aliases", "app", "List, add and remove other names."),
     "overrides": Entry("overrides", "app", "List, set and withdraw fields set against the files."),
