@@ -227,7 +227,7 @@ class TestAngel:
             ('{"NIFTY":{"token":"99926000","name":"NIFTY"}}\n', "lost every other row"),
             ("token,symbol,name\n17022,TEA-EQ,TEA\n", "not the broker's JSON array"),
             ('[{"token":"1","symbol":"A"},{"token":"2","symbol":"B"}]\n', "not the broker's array of scrips"),
-            ('[{"token":"1","sym', "no whole JSON array"),
+            ('[{"token":"1","sym', "not a whole JSON array"),
             ("[]\n", "it is empty"),
         ],
     )

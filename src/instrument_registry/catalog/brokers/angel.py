@@ -8,7 +8,7 @@ from instrument_registry.catalog.brokers.contracts import coded_class, coded_kin
 from instrument_registry.catalog.brokers.drafts import finish, rejected
 from instrument_registry.catalog.brokers.frame import REJECT_SCHEMA, Broker, Dump, Parsed, Source, Unreadable
 from instrument_registry.catalog.brokers.kinds import bse_debt_group, cash_kind
-from instrument_registry.catalog.brokers.tables import text_of
+from instrument_registry.catalog.brokers.tables import json_elements, text_of
 from instrument_registry.catalog.model import Kind
 
 VENUES = ("NSE", "BSE", "NFO", "BFO", "CDS", "BCD", "MCX", "NCO", "NCDEX")
@@ -80,7 +80,7 @@ def parse(dump: Dump) -> Parsed:
 def _rows(dump: Dump) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """The scrips as text, the elements that are none, and how many elements there are."""
     content = text_of(dump)
-    start = content.lstrip()[:1]
+    start = content[:64].lstrip()[:1]
     if start == b"{":
         raise Unreadable(
             f"{dump.name} is an object, not the broker's array: keyed by name it has lost every other row of a name",
@@ -88,17 +88,14 @@ def _rows(dump: Dump) -> tuple[pl.DataFrame, pl.DataFrame, int]:
         )
     if start != b"[":
         raise Unreadable(f"{dump.name} is not the broker's JSON array of objects with nine fields", file=dump.name)
-    try:
-        elements = msgspec.json.decode(content, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"{dump.name} is no whole JSON array: {error}", file=dump.name) from error
+    elements = json_elements(content, name=dump.name)
     scrips: dict[int, Scrip] = {}
     rejects: list[tuple[int, str, str, str, bool]] = []
     read_scrip = msgspec.json.Decoder(Scrip).decode
     for line, element in enumerate(elements, start=1):
         try:
             scrips[line] = read_scrip(element)
-        except msgspec.ValidationError as error:
+        except msgspec.DecodeError as error:
             rejects.append((line, "element", bytes(element)[:200].decode(errors="replace"), f"No scrip: {error}", True))
     if len(scrips) <= len(rejects):
         reason = rejects[0][3] if rejects else "it is empty"

@@ -15,10 +15,12 @@ from instrument_registry.catalog.brokers.frame import (
     Source,
     Unreadable,
 )
-from instrument_registry.catalog.brokers.tables import text_of
-from instrument_registry.catalog.keys import Key, format_key, minimal_decimal
+from instrument_registry.catalog.brokers.tables import check_json_size, text_of
+from instrument_registry.catalog.keys import InvalidKey, Key, format_key, minimal_decimal
 from instrument_registry.catalog.model import AssetClass, Kind
 
+TEXT_CHARACTERS = 100
+DECIMAL_CHARACTERS = 18  # a whole number as long fits every column
 PAGE_SIZES = (500, 1000)  # the default and the greatest `limit` of the exchange
 Category = Literal["linear", "inverse", "spot"]
 
@@ -72,7 +74,9 @@ def parse(dump: Dump) -> Parsed:
     Raises:
         Unreadable: not such a list, or one page of several.
     """
-    elements = _elements(text_of(dump))
+    content = text_of(dump)
+    check_json_size(content, name=dump.name)
+    elements = _elements(content)
     rows: list[dict[str, object]] = []
     rejects: list[dict[str, object]] = []
     seen: set[bytes] = set()
@@ -84,7 +88,9 @@ def parse(dump: Dump) -> Parsed:
             rows.append(_row(msgspec.json.decode(element, type=Instrument), line=line))
         except _BadValueError as error:
             rejects.append(_reject(line, error.field, error.value, str(error)))
-        except msgspec.ValidationError as error:
+        except InvalidKey as error:
+            rejects.append(_reject(line, "symbol", bytes(element).decode(errors="replace"), str(error)))
+        except msgspec.DecodeError as error:
             rejects.append(_reject(line, "element", bytes(element).decode(errors="replace"), f"No instrument: {error}"))
     if not rows:
         raise Unreadable("Not one element of this JSON is an instrument of Bybit", elements=len(elements))
@@ -107,7 +113,7 @@ def _elements(content: bytes) -> tuple[msgspec.Raw, ...]:
     try:
         top = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
         elements = _answered(content) if "retCode" in top else tuple(top.values())
-    except msgspec.DecodeError as error:  # a cut file, an HTML page, another shape
+    except (msgspec.DecodeError, RecursionError) as error:  # a cut file, an HTML page, another shape
         raise Unreadable(f"This is not an answer of Bybit's instruments-info: {error}") from error
     if not elements:
         raise Unreadable("The list of instruments is empty")
@@ -130,6 +136,9 @@ def _answered(content: bytes) -> tuple[msgspec.Raw, ...]:
 def _row(instrument: Instrument, *, line: int) -> dict[str, object]:
     if instrument.contract_type not in KINDS:
         raise _BadValueError("contractType", str(instrument.contract_type), "The contract type is not one we know")
+    for field, text in (("symbol", instrument.symbol), ("displayName", instrument.display_name or "-")):
+        if not text.isprintable() or not 0 < len(text) <= TEXT_CHARACTERS:
+            raise _BadValueError(field, text, f"It is no printable text of up to {TEXT_CHARACTERS} characters")
     kind, category = KINDS[instrument.contract_type]
     expiry = _expiry(instrument.delivery_time) if kind == Kind.CRYPTO_FUTURE else None
     settle = None if kind == Kind.CRYPTO_SPOT else instrument.settle_coin
@@ -171,8 +180,8 @@ def _row(instrument: Instrument, *, line: int) -> dict[str, object]:
 
 def _decimal(field: str, text: str) -> str:
     value = minimal_decimal(text)
-    if value is None:
-        raise _BadValueError(field, text, "The value is not a plain decimal")
+    if value is None or len(value) > DECIMAL_CHARACTERS:
+        raise _BadValueError(field, text, "The value is not a plain decimal of a believable size")
     return value
 
 
@@ -188,8 +197,13 @@ def _expiry(milliseconds: str) -> date:
     return expiry
 
 
+def _shown(value: str) -> str:
+    """A refused value as it can be kept: cut, and a mark for every character that cannot be printed."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in value[:200])
+
+
 def _reject(line: int, field: str, value: str, reason: str) -> dict[str, object]:
-    return {"line": line, "field": field, "value": value[:200], "reason": reason, "dropped": True}
+    return {"line": line, "field": field, "value": _shown(value), "reason": reason, "dropped": True}
 
 
 BROKER = Broker(

@@ -15,6 +15,14 @@ FIRST_EXPIRY, LAST_EXPIRY = 1990, 2100
 TEST_ROW = r"(?i)(?:NSE|BSE|MCX|NCDEX)TEST"
 NO_ISIN = ("", "NA", "N/A", "-", "0", "NULL", "NONE")
 
+# Characters a text may have: no real dump comes near, and an index entry must not outgrow its page.
+LONGEST = {
+    "token": 100, "exchange_token": 100, "root": 100, "symbol": 200, "name": 500, "quote_unit": 100, "currency": 20,
+    "surveillance": 5_000,
+}  # fmt: skip
+UNPRINTABLE = r"\p{C}"
+SERIES = "^[A-Z0-9]{1,10}$"
+
 DATED = pl.col("kind").is_in(sorted(DERIVATIVES))
 OPTION = pl.col("kind") == Kind.OPTION
 INDEX = pl.col("kind") == Kind.INDEX
@@ -51,6 +59,16 @@ FLAWS: tuple[tuple[pl.Expr, str, str, str], ...] = (
         "tick_size",
         "tick_size",
         "A tick is a number, not below zero",
+    ),
+    (~pl.col("series").str.contains(SERIES), "series", "series", "A series is a few capital letters and digits"),
+    *(
+        (
+            pl.col(field).str.contains(UNPRINTABLE) | (pl.col(field).str.len_chars() > most),
+            field,
+            field,
+            f"It has more than {most:,} characters or some that cannot be printed",
+        )
+        for field, most in LONGEST.items()
     ),
 )
 # Why one value of a row is taken away and the row is kept without it.
@@ -94,7 +112,7 @@ def rejected(rows: pl.DataFrame, *, field: str, value: pl.Expr, reason: str, dro
     return rows.select(
         pl.col("line"),
         pl.lit(field).alias("field"),
-        value.cast(pl.String).str.slice(0, 200).alias("value"),
+        value.cast(pl.String).str.slice(0, 200).str.replace_all(UNPRINTABLE, "\ufffd").alias("value"),
         pl.lit(reason).alias("reason"),
         pl.lit(dropped).alias("dropped"),
     ).cast(REJECT_SCHEMA)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import polars as pl
 
@@ -17,6 +18,9 @@ NEWLINE, RETURN, COMMA, QUOTE = 10, 13, 44, 34
 
 BLOCK_BYTES = 4 * 2**20  # scanned at once, and so the longest line there may be
 PART_ROWS = 20_000  # parsed at once: bounds what a large dump takes in memory
+MOST_LINES = 5_000_000  # the largest real dump has 273,027
+MOST_FIELDS = 1_000
+MOST_COMMAS = 10_000_000  # in JSON, and so of its elements; the largest real dump has 2.6 million
 
 NO_REJECTS = pl.DataFrame(schema=REJECT_SCHEMA)
 
@@ -103,7 +107,7 @@ def text_of(dump: Dump) -> bytes:
         Unreadable: it is empty, compressed, binary, in another encoding, or a web page.
     """
     content = dump.content.removeprefix(BOM)
-    if not content.strip():
+    if not content or content.isspace():
         raise Unreadable(f"{dump.name} is empty", file=dump.name)
     for magic, name in COMPRESSED.items():
         if content.startswith(magic):
@@ -134,6 +138,25 @@ def header_of(content: bytes) -> list[str]:
     while header and not header[-1]:
         header.pop()
     return header
+
+
+def json_elements(content: bytes, *, name: str) -> list[msgspec.Raw]:
+    """The elements of a JSON array, unread.
+
+    Raises:
+        Unreadable: it is no whole array, or one too large or too deep for a dump.
+    """
+    check_json_size(content, name=name)
+    try:
+        return msgspec.json.decode(content, type=list[msgspec.Raw])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Unreadable(f"{name} is not a whole JSON array: {error}", file=name) from error
+
+
+def check_json_size(content: bytes, *, name: str) -> None:
+    """Raises: Unreadable for JSON of so many values that taking it apart would fill the memory."""
+    if content.count(b",") > MOST_COMMAS:
+        raise Unreadable(f"{name} has more values than any dump: over {MOST_COMMAS:,} commas", file=name)
 
 
 def trimmed(frame: pl.DataFrame) -> pl.DataFrame:
@@ -204,6 +227,8 @@ def _lines(content: bytes, header: list[str], *, headless: bool, name: str) -> _
         raise Unreadable(f"{name} has a header and no rows", file=name)
     whole = rows & ~unbalanced
     width = int(np.bincount(fields[whole]).argmax()) if whole.any() else 0
+    if width > MOST_FIELDS:
+        raise Unreadable(f"{name}: its rows have {width} fields; no dump has over {MOST_FIELDS}", file=name)
     if width < len(header):
         raise Unreadable(f"{name}: its rows have {width} fields, its header {len(header)}", file=name)
     good = whole & (fields == width)
@@ -214,7 +239,7 @@ def _lines(content: bytes, header: list[str], *, headless: bool, name: str) -> _
 
 def _scan(content: bytes, *, name: str) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Ends, fields, unbalanced quotes and blankness of the lines, block by block."""
-    start = 0
+    start = lines = 0
     while start < len(content):
         stop = content.rfind(b"\n", start, start + BLOCK_BYTES) + 1
         if not stop and len(content) - start < BLOCK_BYTES:
@@ -225,6 +250,9 @@ def _scan(content: bytes, *, name: str) -> Iterator[tuple[np.ndarray, np.ndarray
         ends = np.flatnonzero(octets == NEWLINE)
         if octets[-1] != NEWLINE:  # the last line of all, left open
             ends = np.append(ends, len(octets))
+        lines += len(ends)
+        if lines > MOST_LINES:
+            raise Unreadable(f"{name} has more than {MOST_LINES:,} lines", file=name)
         length = np.diff(ends, prepend=-1) - 1
         blank = length <= (octets[np.clip(ends - 1, 0, None)] == RETURN)
         fields, unbalanced = _fields(octets, ends)

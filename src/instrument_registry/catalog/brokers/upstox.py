@@ -10,7 +10,7 @@ from instrument_registry.catalog.brokers.columns import contract_root, decimals,
 from instrument_registry.catalog.brokers.drafts import finish_parts
 from instrument_registry.catalog.brokers.frame import REJECT_SCHEMA, Broker, Dump, Parsed, Source, Unreadable
 from instrument_registry.catalog.brokers.kinds import cash_kind
-from instrument_registry.catalog.brokers.tables import Table, header_of, read_csv_parts, text_of, trimmed
+from instrument_registry.catalog.brokers.tables import Table, header_of, json_elements, read_csv_parts, text_of, trimmed
 from instrument_registry.catalog.model import AssetClass, Kind
 
 VENUES: dict[str, str] = {
@@ -107,7 +107,7 @@ def parse(dump: Dump) -> Parsed:
         Unreadable: it is none of the three formats.
     """
     content = text_of(dump)
-    if content.lstrip()[:1] in (b"[", b"{"):
+    if content[:64].lstrip()[:1] in (b"[", b"{"):
         return finish_parts("upstox-json", _json_parts(content, name=dump.name), _draft)
     if "tradingsymbol" in header_of(content):
         return finish_parts("upstox-old-csv", read_csv_parts(dump, required=OLD), _old_draft)
@@ -116,10 +116,7 @@ def parse(dump: Dump) -> Parsed:
 
 
 def _json_parts(content: bytes, *, name: str) -> Iterator[Table]:
-    try:
-        elements = msgspec.json.decode(content, type=list[msgspec.Raw])
-    except msgspec.DecodeError as error:
-        raise Unreadable(f"{name} is not a whole JSON array: {error}", file=name) from error
+    elements = json_elements(content, name=name)
     if not elements:
         raise Unreadable(f"{name} is an empty array", file=name)
     decoder = msgspec.json.Decoder(Row)
@@ -130,7 +127,7 @@ def _json_parts(content: bytes, *, name: str) -> Iterator[Table]:
             try:
                 rows.append(decoder.decode(element))
                 lines.append(line)
-            except msgspec.ValidationError as error:
+            except msgspec.DecodeError as error:
                 rejects.append((line, "element", bytes(element)[:200].decode(errors="replace"), str(error), True))
         if not rows:
             raise Unreadable(f"{name}: its elements are not instruments ({rejects[0][3]})", file=name)

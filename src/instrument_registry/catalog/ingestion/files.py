@@ -44,7 +44,7 @@ OTHER_FORMATS = {
 class Limits:
     """How much one path may unfold to."""
 
-    content_bytes: int = 512 * MEBIBYTE  # of all its members together
+    content_bytes: int = 256 * MEBIBYTE  # of all its members together; the largest real dump has 56
     line_bytes: int = 16 * MEBIBYTE
     ratio: int = 250  # real dumps shrink to a tenth, the most repetitive to a fiftieth
     members: int = 64
@@ -220,14 +220,14 @@ def _too_large(name: str, limits: Limits) -> Unreadable:
 
 
 def _check_text(name: str, content: bytes, limits: Limits) -> None:
-    if not content.strip():
+    if not content or content.isspace():
         raise Unreadable(f"{name} is empty", file=name)
     if content.startswith((GZIP, ZIP)):
         raise Unreadable(f"{name} is an archive inside an archive", file=name)
     for magic, title in OTHER_FORMATS.items():
         if content.startswith(magic):
             raise Unreadable(f"{name} is {title} data; plain text, gzip and zip are read", file=name)
-    if content.lstrip()[:1] not in (b"[", b"{"):  # a JSON dump is one long line
+    if content[:64].lstrip()[:1] not in (b"[", b"{"):  # a JSON dump is one long line
         _check_lines(name, content, limits)
 
 
