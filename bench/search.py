@@ -1,21 +1,16 @@
 """How fast the search index answers, grows and changes, beside a tuned PostgreSQL behind the same parser.
 
-One core, in process, every query distinct: per kind and over all kinds the median and the 99th percentile. Then the build,
-a change of 5,000 rows, the rendering of 20 hits, bulk lookup and memory (a process of its own with what a worker imports).
+One core, in process, every query distinct: per kind and over all kinds the median and the 99th percentile, each query
+at its best of three. Then the build, a change of 5,000 rows, the rendering of 20 hits and bulk lookup.
 Run: python bench/search.py [--size 200000] [--large 1000000] [--each 60] [--no-reference]
 """
 
 import argparse
 import gc
-import json
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -24,6 +19,7 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from reports import keep
 from searching import reference
 from searching.queries import queries
 from searching.universe import TODAY, Universe, universe
@@ -32,7 +28,7 @@ from instrument_registry.catalog.search import Index, Query
 from instrument_registry.catalog.search.lookup import resolve
 from instrument_registry.processes.embedded import EmbeddedServer
 
-TARGETS = {
+BARS = {
     "p50_ms": 0.2,
     "p99_ms": 3.0,
     "times_faster_than_postgresql_at_p99": 5.0,
@@ -40,10 +36,15 @@ TARGETS = {
     "change_of_5000_seconds": 1.0,
     "render_20_hits_ms": 0.15,
     "bulk_10000_tokens_ms": 150.0,
-    "pss_mb": 300.0,
 }
-AT_LEAST = {"times_faster_than_postgresql_at_p99"}
 ROUNDS = 3
+SETTINGS = (
+    "create schema bench",
+    "set search_path = bench, public",
+    "set jit = off",
+    "set work_mem = '64MB'",
+    "set plan_cache_mode = force_custom_plan",
+)
 
 
 def percentiles(taken: Iterable[float]) -> dict[str, float]:
@@ -87,7 +88,9 @@ def _details(index: Index, made: Universe) -> dict[str, object]:
     rows = np.array([hit.row for hit in index.search(Query(text=made.underlyings[0])).hits], np.int32)
     view = index.view
     render = best_of(200, lambda: b"[" + b",".join([own + shared for own, shared in view.fragments(rows)]) + b"]")
-    tokens = [f"{row.tokens[0].broker}:{row.tokens[0].token}" for row in made.rows[:: len(made.rows) // 10_000]][:10_000]
+    tokens = [f"{row.tokens[0].broker}:{row.tokens[0].token}" for row in made.rows[:: len(made.rows) // 10_000]][
+        :10_000
+    ]
     bulk = best_of(5, lambda: resolve(view, tokens))
     changed = [row._replace(lot_size=7) for row in Random(3).sample(made.rows, 5_000)]
     began = time.perf_counter()
@@ -118,12 +121,10 @@ def beside_postgresql(index: Index, asked: dict[str, list[Query]]) -> dict[str, 
         server.start()
         try:
             with psycopg.connect(server.owner_url, autocommit=True, prepare_threshold=0) as connection:
-                connection.execute("create schema bench; set search_path = bench, public")
-                connection.execute("set jit = off; set work_mem = '64MB'; set plan_cache_mode = force_custom_plan")
+                for setting in SETTINGS:
+                    connection.execute(setting)
                 reference.load(connection, index)
-                statements = {
-                    id(query): reference.statement(index, query) for some in asked.values() for query in some
-                }
+                statements = {id(query): reference.statement(index, query) for some in asked.values() for query in some}
 
                 def answer(query: Query) -> object:
                     asked_ = statements[id(query)]
@@ -132,36 +133,11 @@ def beside_postgresql(index: Index, asked: dict[str, list[Query]]) -> dict[str, 
                 theirs, ours = timed(asked, answer), timed(asked, index.search)
         finally:
             server.stop()
-    found = {
+    return {
         "postgresql": percentiles(time for some in theirs.values() for time in some),
         "index": percentiles(time for some in ours.values() for time in some),
         "postgresql_kinds": {kind: percentiles(some) for kind, some in theirs.items()},
     }
-    return found
-
-
-def memory(size: int) -> dict[str, float]:
-    """PSS of a process with the index and what a worker imports, the rows gone."""
-    run = subprocess.run(
-        [sys.executable, __file__, "--memory-of", str(size)], capture_output=True, text=True, check=True
-    )
-    return json.loads(run.stdout)
-
-
-def show_memory(size: int) -> None:
-    """Be that process."""
-    import fastapi  # noqa: F401
-    import uvicorn  # noqa: F401
-
-    made = universe(size)
-    parts = (made.rows.pop() for _ in range(len(made.rows)))
-    index = Index.build(parts, TODAY)
-    del made
-    gc.collect()
-    index.search(Query(text="tata 100 ce"))
-    smaps = Path("/proc/self/smaps_rollup").read_text()
-    pss = next(int(line.split()[1]) for line in smaps.splitlines() if line.startswith("Pss:"))
-    print(json.dumps({"pss_mb": round(pss / 1_024, 1), "arena_mb": round(len(index.view.shelf.arena) / 2**20, 1)}))
 
 
 def main() -> None:
@@ -171,13 +147,8 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=1_000_000, help="reported beside it; 0 leaves it out")
     parser.add_argument("--each", type=int, default=60, help="queries of each kind")
     parser.add_argument("--no-reference", action="store_true")
-    parser.add_argument("--memory-of", type=int)
     chosen = parser.parse_args()
-    if chosen.memory_of:
-        show_memory(chosen.memory_of)
-        return
     found, index, _, asked = measure(chosen.size, each=chosen.each)
-    found |= memory(chosen.size)
     if not chosen.no_reference:
         beside = beside_postgresql(index, asked)
         found |= beside
@@ -185,38 +156,9 @@ def main() -> None:
         found["times_faster_than_postgresql_at_p99"] = round(ratio, 1)
     if chosen.large:
         del index
-        large, *_ = measure(chosen.large, each=chosen.each)
-        found["large"] = large | memory(chosen.large)
-    missed = [name for name, target in TARGETS.items() if name in found and not met(name, found[name], target)]
-    report = {
-        "bench": "search",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": {"cpus": os.cpu_count(), "processor": platform.processor() or platform.machine()},
-        "python": platform.python_version(),
-        "samples": {"kinds": len(asked), "queries_of_each": chosen.each, "rounds": ROUNDS},
-        "targets": TARGETS,
-        "passed": not missed,
-        "results": found,
-    }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "search.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(report, indent=2))
-    print(f"missed: {', '.join(missed) or 'nothing'}")
-    sys.exit(bool(missed))
-
-
-def met(name: str, value: object, target: float) -> bool:
-    """Whether a figure reaches its target."""
-    assert isinstance(value, int | float)
-    return value >= target if name in AT_LEAST else value <= target
-
-
-def commit() -> str:
-    """The commit that was measured."""
-    told = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
+        found["large"], *_ = measure(chosen.large, each=chosen.each)
+    samples = {"kinds": len(asked), "queries_of_each": chosen.each, "rounds": ROUNDS}
+    sys.exit(keep("search", found, bars=BARS, samples=samples))
 
 
 if __name__ == "__main__":

@@ -26,13 +26,16 @@ def queries(universe: Universe, *, each: int, seed: int = 2) -> dict[str, list[Q
         "token": lambda: chance.choice(universe.rows).tokens[0].token,
         "key": lambda: chance.choice(universe.rows).key,
         "option": lambda: (row := option()) and f"{row.underlying} {row.strike} {row.option_type}e".lower(),
-        "option of a month": lambda: (row := option())
-        and f"{row.underlying} {row.strike} {row.option_type}e {row.expiry:%b}",
-        "option of a day": lambda: (row := option())
-        and f"{row.underlying} {row.expiry:%d %b} {row.strike} {row.option_type}e",
+        "option of a month": lambda: (
+            (row := option()) and f"{row.underlying} {row.strike} {row.option_type}e {row.expiry:%b}"
+        ),
+        "option of a day": lambda: (
+            (row := option()) and f"{row.underlying} {row.expiry:%d %b} {row.strike} {row.option_type}e"
+        ),
         "compact option": lambda: option().symbol,
-        "option, name misspelt": lambda: (row := option())
-        and f"{_slip(chance, str(row.underlying))} {row.strike} {row.option_type}e",
+        "option, name misspelt": lambda: (
+            (row := option()) and f"{_slip(chance, str(row.underlying))} {row.strike} {row.option_type}e"
+        ),
         "future": lambda: f"{chance.choice(futures).underlying} fut",
         "future of a month": lambda: (row := chance.choice(futures)) and f"{row.underlying} {row.expiry:%b} fut",
         "strike alone": lambda: (row := option()) and f"{row.strike} {row.option_type}e",

@@ -1,7 +1,8 @@
+# ruff: noqa: E501 - SQL reads better in its own lines
 """PostgreSQL as the reference: trigrams, full text and materialised steps, behind the same parser.
 
-It is given every advantage: the reading that fits is chosen beforehand, names have a table of their own with the standing
-order beside them, the answer is one prepared statement over a pooled connection, and JSON is stored ready.
+It is given every advantage: the reading that fits is chosen beforehand, names have a table of their own with the
+standing order beside them, the answer is one prepared statement over a pooled connection, and JSON is stored ready.
 """
 
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class Statement:
 def load(connection: psycopg.Connection, index: Index) -> None:
     """Copy the index's live rows into tuned tables."""
     view, book = index.view, index.view.shelf.book
-    connection.execute(TABLES)
+    _run(connection, TABLES)
     with connection.cursor() as cursor:
         with cursor.copy("copy names from stdin") as copy:
             for name, spelling in enumerate(book.names.texts):
@@ -86,7 +87,12 @@ def load(connection: psycopg.Connection, index: Index) -> None:
                 key = body.partition('"key":"')[2].partition('"')[0]
                 isin = body.partition('"isin":')[2].partition(",")[0].strip('"')
                 values = (place, int(view.columns.name[row]), key, isin, cohort.venue, cohort.kind, cohort.option_type)
-                contract = (cohort.expiry, strike if strike == strike else None, cohort.underlying, cohort.expiry is None)  # noqa: PLR0124
+                contract = (
+                    cohort.expiry,
+                    strike if strike == strike else None,
+                    cohort.underlying,
+                    cohort.expiry is None,
+                )
                 copy.write_row((*values, *contract, body))
         with cursor.copy("copy tokens from stdin") as copy:
             by_token = index.view.exact.token
@@ -95,9 +101,12 @@ def load(connection: psycopg.Connection, index: Index) -> None:
                 for pair in filter(None, body.split(",")):
                     copy.write_row((pair.rpartition(":")[2].strip('"'), int(view.standing.place[row])))
             del by_token
-    for statement in INDEXES.strip().split(";"):
-        if statement.strip():
-            connection.execute(statement)
+    _run(connection, INDEXES)
+
+
+def _run(connection: psycopg.Connection, script: str) -> None:
+    for statement in filter(None, map(str.strip, script.split(";"))):
+        connection.execute(statement.encode())
 
 
 def statement(index: Index, query: Query) -> Statement:
@@ -115,8 +124,10 @@ def statement(index: Index, query: Query) -> Statement:
     matcher = Matcher.of(index.view, query.filters)
     readings = list(read(text, known=index.view, as_of=index.view.as_of))
     plainly = index.view.names.find_plainly
-    fitting = next((reading for reading in readings if matcher._groups(reading, plainly)), None)  # noqa: SLF001
-    loose = next((reading for reading in readings if matcher.match([reading])), readings[-1]) if fitting is None else None
+    fitting = next((reading for reading in readings if matcher._groups(reading, plainly)), None)
+    loose = (
+        next((reading for reading in readings if matcher.match([reading])), readings[-1]) if fitting is None else None
+    )
     return _read(fitting or loose or readings[-1], loose=fitting is None, limit=query.limit)
 
 
