@@ -39,6 +39,9 @@ INVARIANTS = {
            and greatest(a.known_from, b.known_from) < least(a.known_to, b.known_to)""",
     "two tokens share their integer": """
         select token_key from broker_tokens group by 1 having count(distinct (broker, segment, token)) > 1""",
+    "a token or a version belongs to no instrument": """
+        select instrument_id from (select instrument_id from broker_tokens union select instrument_id from instrument_versions) x
+         where not exists (select 1 from instruments i where i.id = x.instrument_id)""",
     "an instrument has no version": """
         select i.ulid from instruments i
          where not exists (select 1 from instrument_versions v where v.instrument_id = i.id and v.known_to = 'infinity')""",

@@ -391,7 +391,7 @@ class AliasRemoved(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeDeclared(Fact):
-    """An operator declared a corporate action: a symbol change, a demerger or a merger."""
+    """An operator or an official list declared a corporate action: a symbol change, a demerger or a merger."""
 
     type: ClassVar[str] = "declaration.added"
 

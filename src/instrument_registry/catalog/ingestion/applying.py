@@ -46,7 +46,7 @@ def _copied_version(valid_from: str, valid_to: str) -> str:
 CHANGE = """
 create temporary table change (
     iid bigint not null, fact text not null, effective_date date not null,
-    file smallint, line integer, old jsonb, new jsonb, key text) on commit drop
+    file smallint, line integer, old json, new json, key text) on commit drop
 """
 
 # Of each segment of this run: the applied runs of the same broker around the market date.
@@ -340,6 +340,9 @@ def close_versions(table: str) -> list[str]:
             select iid, case when declared then 'closed_early' when kind = 'option' then 'strike_removed' else 'delisted' end, %(day)s, key from {table}""",
     ]
 
+
+# What foreign keys would ask row by row.
+ORPHANS = "select count(*) from claim c where not exists (select 1 from instruments i where i.id = c.iid)"
 
 RECORD_SEGMENTS = """
 insert into ingestion_segments (ingestion_id, broker, feed, segment, market_date, rows, expired)

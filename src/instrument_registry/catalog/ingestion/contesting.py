@@ -36,8 +36,8 @@ delete from met m
         where b.instrument_id = m.iid and b.known_to = 'infinity' and b.valid @> m.at and l.day > m.at and b.valid @> l.day))
 """
 
-# What asks for a key: instruments that change theirs or have none on the day, and new ones. `upto` is where the
-# version that would be written ends.
+# What asks for a key: instruments that change theirs or have none on the day, and new ones whose key somebody bears or
+# asks for. `upto` is where the version that would be written ends.
 CLAIMANT = """
 create temporary table claimant on commit drop as
 select m.iid, m.said_key as key, m.at, m.position, m.how, m.key as own_key,
@@ -46,7 +46,10 @@ select m.iid, m.said_key as key, m.at, m.position, m.how, m.key as own_key,
        m.position = 'within' and m.valid_from = m.at and m.how <> 'renamed' as settled_today
   from met m where m.said_key <> m.key or m.position <> 'within'
 union all
-select distinct on (r.iid) r.iid, r.key, r.at, 'new', 'new', null, r.at + 1, false from resolved r where r.how = 'new' order by iid
+select distinct on (r.iid) r.iid, r.key, r.at, 'new', 'new', null, r.at + 1, false from resolved r
+ where r.how = 'new' and (exists (select 1 from instrument_versions k where k.key = r.key and k.known_to = 'infinity')
+                       or exists (select 1 from met m where m.said_key = r.key))
+ order by iid
 """
 
 # Who bears what is asked for, and whether anybody speaks for him.

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from instrument_registry import events
 from instrument_registry.catalog.brokers.frame import Declared
+from instrument_registry.catalog.events import ChangeDeclared
 from instrument_registry.catalog.ingestion.model import Order
 from instrument_registry.database import Transaction
 
@@ -12,6 +14,7 @@ insert into declared_changes (what, exchange, old_symbol, new_symbol, effective_
 select 'symbol_change', upper(%(broker)s), d.old_symbol, d.new_symbol, d.effective_date, d.name, %(source)s, %(actor)s, %(at)s
   from declared d where d.old_symbol <> d.new_symbol
     on conflict (what, exchange, old_symbol, new_symbol, effective_date) do nothing
+returning what, exchange, old_symbol, new_symbol, effective_date::text
 """
 
 LOTS = """
@@ -36,10 +39,12 @@ _TABLES = {
 
 
 async def declare(
-    tx: Transaction, lists: Sequence[Declared], *, order: Order, run: int, at: datetime
+    tx: Transaction, lists: Sequence[Declared], *, order: Order, run: int, metadata: events.Metadata, at: datetime
 ) -> dict[str, int]:
-    """Store what was not declared before; the count of new declarations by kind."""
+    """Store what was not declared before, and tell of symbol changes; the count of new declarations by kind."""
     counts: dict[str, int] = {}
+    facts: list[ChangeDeclared] = []
+    source = f"ingestion {run}"
     for part in lists:
         columns, statement = _TABLES[part.what]
         names = [column.split()[0] for column in columns.split(", ")]
@@ -47,17 +52,20 @@ async def declare(
         async with tx.cursor() as cursor:
             async with cursor.copy(f"copy declared ({', '.join(names)}) from stdin (format csv)".encode()) as copy:
                 await copy.write(part.rows.select(names).write_csv(include_header=False))
-            await cursor.execute(
-                statement.encode(),
-                {
-                    "broker": order.broker,
-                    "day": order.market_date,
-                    "source": f"ingestion {run}",
-                    "actor": order.actor,
-                    "at": at,
-                },
-            )
+            values = {
+                "broker": order.broker, "day": order.market_date, "source": source, "actor": order.actor, "at": at,
+            }  # fmt: skip
+            await cursor.execute(statement.encode(), values)
             if cursor.rowcount:
                 counts[f"declared_{part.what}"] = cursor.rowcount
+            if part.what == "symbol_changes":
+                facts += [
+                    ChangeDeclared(
+                        occurred_at=at, what=what, exchange=exchange, old_symbol=old, new_symbol=new, effective_date=day, reason=source
+                    )
+                    for what, exchange, old, new, day in await cursor.fetchall()
+                ]  # fmt: skip
             await cursor.execute("drop table declared")
+    if facts:
+        await events.append(tx, *facts, stream=f"ingestion-{run}", metadata=metadata)
     return counts

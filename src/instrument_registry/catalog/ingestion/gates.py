@@ -15,16 +15,16 @@ SHRINK_WITHIN_SESSIONS = 5
 # Rows of long expired contracts that any dump may carry.
 HANDFUL = 5
 
-CONFLICTING = """
-select segment, token, array_agg(distinct key order by key) as keys from staged
+_TWICE = "token_key in (select token_key from staged group by 1 having count(*) > 1)"
+CONFLICTING = f"""
+select segment, token, array_agg(distinct key order by key) as keys from staged where {_TWICE}
  group by segment, token having count(distinct key) > 1 order by segment, token limit 20
 """
 
 # Rows that say the same key for a token again with other details: the first is kept.
-REPEATED = """
+REPEATED = f"""
 with extra as (
-    select ctid as place, file, line, segment, token,
-           row_number() over (partition by token_key order by file, line) as nth from staged)
+    select ctid as place, row_number() over (partition by token_key order by file, line) as nth from staged where {_TWICE})
 delete from staged s using extra x where x.nth > 1 and s.ctid = x.place returning s.file, s.line, s.segment, s.token
 """
 

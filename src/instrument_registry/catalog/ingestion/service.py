@@ -170,6 +170,7 @@ async def _end(
             if run.order.released_from is None:  # else the run it was released from keeps them
                 await storage.keep_files(tx, run.id, [(name, gzip.compress(content, 6)) for name, content in kept])
             await _tell_kept_out(tx, run, status, reasons=reasons, at=clock())
+            await storage.set_aside(tx, run.id, run.rejects)
         await storage.finish(
             tx,
             run.id,
@@ -233,7 +234,9 @@ async def _apply(
     async with database.transaction(statement_timeout_seconds=RUN_TIMEOUT_SECONDS) as tx:
         await _settle(tx)
         if declared:
-            run.counts = await declaring.declare(tx, declared, order=run.order, run=run.id, at=clock())
+            run.counts = await declaring.declare(
+                tx, declared, order=run.order, run=run.id, metadata=_metadata(run), at=clock()
+            )
         if frames:
             await staging.stage(tx, frames, broker=run.order.broker)
             watch.done("stage", 0.3)
@@ -268,7 +271,8 @@ def _parse(run: _Run, name: str, content: bytes) -> Parsed | Declared:
     try:
         return BROKERS[run.order.broker].parse(Dump(name=name, content=content))
     except Unreadable as error:
-        reason = Reason(gate="unreadable", detail=f"{name}: {error}", facts={"file": name, **error.facts})
+        detail = str(error) if name in str(error) else f"{name}: {error}"
+        reason = Reason(gate="unreadable", detail=detail, facts={"file": name, **error.facts})
         raise GateClosed([reason], status=RunStatus.QUARANTINED) from error
 
 
@@ -364,6 +368,9 @@ async def _change(tx: Transaction, run: _Run, *, watch: _Stopwatch) -> None:
     await _mint(tx, known=known, values=values)
     for statement in applying.TOKENS:
         await tx.execute(statement, values)
+    ((orphans,),) = await _rows(tx, applying.ORPHANS, {})
+    if orphans:
+        raise RuntimeError(f"{orphans} rows were matched with instruments that do not exist")
     watch.done("tokens", 0.75)
     for statement in applying.VERSIONS:
         await tx.execute(statement, values)
@@ -388,8 +395,9 @@ async def _mint(tx: Transaction, *, known: datetime, values: dict[str, object]) 
 
 async def _tell(tx: Transaction, run: _Run, *, known: datetime, values: dict[str, object]) -> None:
     """Write the run's facts to its stream, and the one that sums them up."""
-    run.counts = dict(await _rows(tx, "select fact, count(*) from change group by 1 order by 1", {}))
-    if not run.counts:
+    told_counts = dict(await _rows(tx, "select fact, count(*) from change group by 1 order by 1", {}))
+    run.counts |= told_counts
+    if not told_counts:
         return
     by_venue = "select coalesce(split_part(key, ':', 1), ''), fact, count(*) from change group by 1, 2 order by 1, 2"
     for venue, fact, count in await _rows(tx, by_venue, {}):

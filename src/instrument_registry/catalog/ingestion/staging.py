@@ -15,11 +15,11 @@ _name_of_cash = pl.when(pl.col("asset_class").is_null()).then(pl.col("name"))
 # row_hash covers everything the broker says but the line it says it on, so an unchanged row is one integer equal.
 CREATE = r"""
 create temporary table staged (
-    file smallint not null, line integer not null, segment text not null, token text not null, exchange_token text,
-    venue text not null, kind text not null, asset_class text, root text not null, series text, expiry date,
-    strike numeric, option_type text, key text not null, symbol text not null, name text, isin text, currency text,
-    lot_size bigint, multiplier numeric, quote_unit text, tick_size numeric, freeze_qty bigint, face_value numeric,
-    surveillance text, is_test boolean not null, streamable boolean not null, suspended boolean not null,
+    file smallint not null, line integer not null, segment text collate "C" not null, token text collate "C" not null, exchange_token text collate "C",
+    venue text collate "C" not null, kind text collate "C" not null, asset_class text collate "C", root text collate "C" not null, series text collate "C", expiry date,
+    strike numeric, option_type text collate "C", key text collate "C" not null, symbol text collate "C" not null, name text collate "C", isin text collate "C", currency text collate "C",
+    lot_size bigint, multiplier numeric, quote_unit text collate "C", tick_size numeric, freeze_qty bigint, face_value numeric,
+    surveillance text collate "C", is_test boolean not null, streamable boolean not null, suspended boolean not null,
     token_key bigint not null generated always as
         (hashtextextended(%(broker)s || E'\x1f' || segment || E'\x1f' || token, 0)) stored,
     row_hash bigint not null generated always as (hashtextextended(

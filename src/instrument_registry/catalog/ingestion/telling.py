@@ -9,7 +9,7 @@ from instrument_registry.catalog.ingestion.matching import DERIVATIVE
 LISTED = """
 insert into change (iid, fact, effective_date, file, line, key, new)
 select distinct on (iid) iid, 'listed', at, file, line, key,
-       jsonb_strip_nulls(jsonb_build_object('kind', kind, 'name', name, 'isin', isin, 'series', series, 'lot_size', lot_size,
+       json_strip_nulls(json_build_object('kind', kind, 'name', name, 'isin', isin, 'series', series, 'lot_size', lot_size,
          'tick_size', trim_scale(tick_size)::text, 'segment', segment, 'token', token, 'history', nullif(history, false)))
   from resolved where how = 'new' order by iid, rn
 """
@@ -113,9 +113,10 @@ TOKENS = [
 insert into change (iid, fact, effective_date, file, line, key, old, new)
 select distinct on (c.rn) c.iid, 'token_reused', c.at, c.file, c.line, c.key,
        {_TOKEN.format("b")} || jsonb_build_object('instrument', i.ulid, 'key', b.key), {_TOKEN.format("c")}
-  from claim c join broker_tokens b on b.token_key = c.token_key and b.broker = %(broker)s and b.segment = c.segment and b.token = c.token
+  from claim c join by_token p on p.rn = c.rn and p.iid <> c.iid
+  join broker_tokens b on b.instrument_id = p.iid and b.token_key = c.token_key and b.broker = %(broker)s and b.segment = c.segment and b.token = c.token
   join instruments i on i.id = b.instrument_id
- where b.instrument_id <> c.iid and lower(b.valid) < c.lo and not c.history
+ where lower(b.valid) < c.lo and not c.history
  order by c.rn, lower(b.valid) desc
 """,
     """
