@@ -1,8 +1,8 @@
 """How long after its commit a change can be searched in every worker, over 200,000 live instruments.
 
 The whole system as it is run: server, background worker and two API workers. Changes of 5,000 rows are dumps of Kite's
-with other tokens than the day before; the long run brings a token for every contract of the NFO. The commit is seen in
-the table of runs, the position of each worker in its metrics, and a search at the end finds the new token.
+with other lots than the day before; the long run brings a token for every contract of the NFO. The commit is seen in
+the table of runs, the position of each worker in its metrics, and a search at the end shows the new lot.
 Run: python bench/following.py [--size 200000] [--rounds 5]
 """
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import psycopg
@@ -57,10 +58,10 @@ class System:
         dump = self.folder / "kite_NFO.csv"
         dump.write_text(written(rows, turn=turn), encoding="utf-8")
         command = [*PROGRAM, "ingest", "zerodha", str(dump), "--date", str(day)]
-        loading = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        loading = subprocess.Popen(command, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         while self._applied() == runs:
             if loading.poll():
-                raise SystemExit(loading.communicate()[1].decode())
+                raise SystemExit(loading.communicate()[0].decode())
             time.sleep(0.005)
         committed = time.monotonic()
         while not self._everybody_has_it():
@@ -72,9 +73,9 @@ class System:
             raise SystemExit("the run was not applied")
         return taken
 
-    def first_hit(self, query: str) -> bytes:
+    def first_hit(self, key: str) -> bytes:
         """What a search answers first."""
-        url = f"http://127.0.0.1:{PORT}/api/v1/internal/instrument-registry/search?limit=1&query={query}"
+        url = f"http://127.0.0.1:{PORT}/api/v1/internal/instrument-registry/search?limit=1&query={quote(key)}"
         return told(url, key=self.key)
 
     def _applied(self) -> int:
@@ -97,9 +98,9 @@ class System:
         return int(row[0])
 
 
-def token(row: IndexRow, *, turn: int) -> int:
-    """Kite's token of a row, another one each turn."""
-    return (row.id + 1_000_000 * (turn + 1)) * 256 + 2
+def lot(row: IndexRow, *, turn: int) -> int:
+    """The lot of a contract, another one each turn."""
+    return (row.lot_size or 1) * (turn + 1)
 
 
 def written(rows: list[IndexRow], *, turn: int) -> str:
@@ -108,12 +109,12 @@ def written(rows: list[IndexRow], *, turn: int) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
-        number = token(row, turn=turn)
+        number = (row.id + 1_000_000) * 256 + 2
         kind = f"{row.option_type}E" if row.option_type else "FUT"
         segment = "NFO-OPT" if row.option_type else "NFO-FUT"
         writer.writerow((
             number, number // 256, row.symbol, row.underlying, 0, row.expiry, row.strike or 0, row.tick_size,
-            row.lot_size, kind, segment, "NFO",
+            lot(row, turn=turn), kind, segment, "NFO",
         ))  # fmt: skip
     return out.getvalue()
 
@@ -143,8 +144,8 @@ def measure(size: int, *, rounds: int) -> dict[str, object]:
             for turn in range(rounds):
                 day = today - timedelta(rounds - turn)
                 seconds.append(round(system.ingest(contracts[:ROWS], turn=turn, day=day), 3))
-                wanted = str(token(contracts[0], turn=turn))
-                assert wanted.encode() in system.first_hit(wanted), "the new token is not found"
+                wanted = f'"lot_size":{lot(contracts[0], turn=turn)},'
+                assert wanted.encode() in system.first_hit(contracts[0].key), "the new lot is not found"
             long = round(system.ingest(contracts, turn=rounds, day=today), 2)
         finally:
             serving.terminate()

@@ -53,9 +53,7 @@ def universe(size: int, *, seed: int = 1, today: date = TODAY) -> Universe:
             rows.append(_cash(len(rows) + 1, "BSE", company))
     for number in range(size // 20):
         bond = Company(f"{chance.randrange(500, 1200)}{chance.choice(companies).symbol[:4]}{number}", "BOND SERIES", "")
-        rows.append(
-            _cash(len(rows) + 1, "BSE", bond)._replace(kind="bond", series="F", key=f"BSE:{bond.symbol};F")
-        )
+        rows.append(_cash(len(rows) + 1, "BSE", bond)._replace(kind="bond", series="F", key=f"BSE:{bond.symbol};F"))
     underlyings = [company.symbol for company in companies[:: max(1, len(companies) // max(20, size // 900))]]
     while len(rows) < size:
         for number, symbol in enumerate(underlyings):

@@ -118,7 +118,7 @@ def _fill(connection: psycopg.Connection, rows: list[IndexRow], *, listed_on: da
                     row.id, broker, segment, token, exchange_token, row.venue, f"[{listed_on},)", KNOWN_FROM, 0, row.id, row.id,
                     row.key, symbol, row.kind,
                 ))  # fmt: skip
-    connection.execute("select setval('instrument_ids', %s)", (len(rows) + 1,))
+    connection.execute("select setval('instrument_ids', %s)", (max(row.id for row in rows) + 1,))
     connection.commit()
     connection.autocommit = True
     connection.execute("analyze")
