@@ -45,7 +45,7 @@ def numbered(one: Catalogue, number: str, day: date | str, *, venue: str) -> set
             number,
             venue,
             day,
-        )  # fmt: skip
+        )
     )
 
 

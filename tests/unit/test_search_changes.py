@@ -96,8 +96,8 @@ NEAR_KEYS = (
 NEAR_NAMES = ("RELIANCE POWER", "RELIENCE INFRA LTD", "BAJAJ AUTO LTD", "AUTOMOTIVE AXLES", None)
 NEAR_TEXTS = (
     "relaince", "reliamce", "rlience", "reliance", "ril", "ril fut", "zomato", "bajajauto", "bajaj auto fut",
-    "bajaajauto", "relience infa", "automotve axles", "reliance power plant", "reliance bse", "auto", "reli", "power reliance",
-    "txmorail", "relianc aug fut",
+    "bajaajauto", "relience infa", "automotve axles", "reliance power plant", "reliance bse", "auto", "reli",
+    "power reliance", "txmorail", "relianc aug fut",
 )  # fmt: skip
 
 

@@ -59,7 +59,8 @@ def ingest(
     if (broker is None) == (all_ is None):
         raise Invalid("Name a broker, or a folder with --all")
     asked = intake.Asked(
-        broker=broker or "", sources=tuple(sources or ()), market_date=date.date() if date else None, scope=tuple(scope or ()),
+        broker=broker or "", sources=tuple(sources or ()), market_date=date.date() if date else None,
+        scope=tuple(scope or ()),
         allow_older=allow_older, dry_run=dry_run, actor=getpass.getuser(), correlation_id=secrets.token_hex(16),
     )  # fmt: skip
     if all_ is None:
@@ -141,7 +142,8 @@ def _print_outcome(outcome: Outcome) -> None:
     seconds = sum(outcome.seconds.values())
     console.print(
         f"[bold]{outcome.broker}[/] {outcome.market_date} ({outcome.date_known_by}): [bold]{outcome.status.value}[/], "
-        f"{outcome.rows:,} rows, {outcome.set_aside} set aside, {outcome.duplicates} repeated, {seconds:.1f} s, run {outcome.id}",
+        f"{outcome.rows:,} rows, {outcome.set_aside} set aside, {outcome.duplicates} repeated, {seconds:.1f} s, "
+        f"run {outcome.id}",
         highlight=False,
     )
     for reason in outcome.reasons:
@@ -163,8 +165,9 @@ def _print_all(outcomes: list[Outcome], refused: list[tuple[str, str]], left_out
             f"{fact} {count:,}" for fact, count in sorted(outcome.counts.items(), key=lambda item: -item[1])[:4]
         )
         table.add_row(
-            str(outcome.market_date), outcome.broker, outcome.feed, outcome.status.value, f"{outcome.rows:,}", str(outcome.set_aside),
-            changes or "; ".join(reason.detail for reason in outcome.reasons), f"{sum(outcome.seconds.values()):.1f}",
+            str(outcome.market_date), outcome.broker, outcome.feed, outcome.status.value, f"{outcome.rows:,}",
+            str(outcome.set_aside), changes or "; ".join(reason.detail for reason in outcome.reasons),
+            f"{sum(outcome.seconds.values()):.1f}",
         )  # fmt: skip
     console.print(table)
     for files, reason in refused:

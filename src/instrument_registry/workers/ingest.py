@@ -75,5 +75,6 @@ async def _outcome(registry: Registry, job: Job) -> tuple[JobStatus, dict[str, o
     except Exception as error:
         log.exception("job.failed")
         detail = "The failure has been logged under this correlation id"
-        return JobStatus.FAILED, {"problem": {"kind": type(error).__name__, "title": "Something unforeseen happened", "detail": detail}}
+        problem = {"kind": type(error).__name__, "title": "Something unforeseen happened", "detail": detail}
+        return JobStatus.FAILED, {"problem": problem}
     return JobStatus.DONE, jobs.told(outcome)
