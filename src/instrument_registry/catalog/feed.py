@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 import psycopg
 from psycopg.rows import TupleRow
 
+from instrument_registry.catalog.calendars import CalendarUnknown, expiry_instant
 from instrument_registry.catalog.cfi import cfi_of
 from instrument_registry.catalog.history import Version
 from instrument_registry.catalog.keys import MONTHS, parse_key, symbol_of
@@ -103,7 +104,8 @@ def _row(row: tuple, overrides: Overrides) -> IndexRow:  # type: ignore[type-arg
         multiplier, status, is_test, streamable, asset_class, currency, face_value, quote_unit, surveillance, tokens,
     ) = row  # fmt: skip
     mic, exchange, segment = VENUES[venue]
-    extra = _extra(kind, asset_class, option_type, face_value, quote_unit, surveillance)
+    contract = (venue, root, expiry) if expiry else None
+    extra = _extra(kind, asset_class, option_type, face_value, quote_unit, surveillance, contract)
     if overridden := overrides.get(identifier):
         said = {
             "lot_size": lot_size,
@@ -157,12 +159,23 @@ def _extra(
     face_value: str | None,
     quote_unit: str | None,
     surveillance: str | None,
+    contract: tuple[str, str, date] | None,
 ) -> str:
     """Further members of the answer as JSON; rows alike in all of them share the text."""
     cfi = cfi_of(Kind(kind), asset_class=AssetClass(asset_class) if asset_class else None, option_type=option_type)
-    members = {"cfi": cfi, "face_value": face_value, "quote_unit": quote_unit, "surveillance": surveillance}
+    members = {
+        "cfi": cfi, "expires_at": _expires_at(*contract) if contract else None, "face_value": face_value,
+        "quote_unit": quote_unit, "surveillance": surveillance,
+    }  # fmt: skip
     told = {name: value for name, value in members.items() if value is not None}
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False)[1:-1]
+
+
+def _expires_at(venue: str, root: str, expiry: date) -> str | None:
+    try:
+        return expiry_instant(venue, root, expiry).isoformat()
+    except CalendarUnknown:
+        return None
 
 
 def _symbol(key: str, root: str, expiry: date | None, strike: str | None, option_type: str | None) -> str:

@@ -10,15 +10,17 @@ from starlette.responses import Response
 
 from instrument_registry.catalog.search.chains import Strike, chain, expiries
 from instrument_registry.catalog.search.view import View
-from instrument_registry.errors import Invalid, NotFound
+from instrument_registry.errors import NotFound
 from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import json_response, response_time_ms
 from instrument_registry.http.instruments import expires_at
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
+from instrument_registry.http.problems import FieldProblem, refused
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import ChainAnswer, ChainExpiry, ChainSide, ChainStrike
+from instrument_registry.http.spelling import spelt
 from instrument_registry.wiring import Registry
 
 WORDS = ("nearest", "weekly", "monthly")
@@ -56,7 +58,9 @@ async def option_chain(request: Request) -> Response:
     asked = read_query(request.scope, ChainQuery)
     underlying = named(request.scope, "underlying")
     view = (await registry.catalogue.as_of(asked.as_of)).view
-    venue = asked.venue.upper() if asked.venue else None
+    venues = spelt({"venue": (asked.venue,) if asked.venue else ()}, where="query")["venue"]
+    brokers = spelt({"broker": asked.broker}, where="query")["broker"]
+    venue = venues[0] if venues else None
     days = expiries(view, underlying, venue=venue)
     found = chain(view, underlying, _expiry(asked.expiry), venue=venue) if days else None
     if found is None:
@@ -71,7 +75,7 @@ async def option_chain(request: Request) -> Response:
     if asked.strikes is not None and at_the_money is not None:
         middle = strikes.index(at_the_money)
         strikes = strikes[max(0, middle - asked.strikes) : middle + asked.strikes + 1]
-    shown = [_strike(view, strike, asked.broker) for strike in strikes]
+    shown = [_strike(view, strike, brokers) for strike in strikes]
     interval = found.interval
     return json_response(
         ChainAnswer(
@@ -91,18 +95,19 @@ async def option_chain(request: Request) -> Response:
             index_age_seconds=registry.catalogue.age_seconds,
             correlation_id=correlation_of(request.scope),
             response_time_ms=response_time_ms(request.scope),
-        )  # fmt: skip
+        )
     )
 
 
 def _expiry(text: str) -> date | str:
-    if text in WORDS:
-        return text
+    if text.lower() in WORDS:
+        return text.lower()
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise Invalid(
-            f"expiry {text} is neither a date (YYYY-MM-DD) nor {', '.join(WORDS)}", field="query.expiry", value=text
+        remedy = f"Send a date (YYYY-MM-DD) or one of: {', '.join(WORDS)}"
+        raise refused(
+            [FieldProblem(field="query.expiry", problem="is no expiry", remedy=remedy, value=text)]
         ) from error
 
 

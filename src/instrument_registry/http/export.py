@@ -19,6 +19,7 @@ from instrument_registry.http.encoding import entity_tag, not_modified
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import room
+from instrument_registry.http.spelling import spelt
 from instrument_registry.http.streaming import TooManyStreams, streamed
 from instrument_registry.wiring import Registry
 
@@ -62,6 +63,8 @@ async def export(request: Request) -> Response:
     """
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, ExportQuery)
+    chosen = {"venue": asked.venue, "underlying": asked.underlying, "broker": asked.broker}
+    asked = msgspec.structs.replace(asked, **spelt(chosen, where="query"))
     format_ = FORMATS[asked.format]
     day = asked.as_of or registry.catalogue.today()
     async with registry.database.transaction(read_only=True) as tx:

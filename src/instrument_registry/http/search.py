@@ -7,13 +7,16 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from instrument_registry.catalog.search import Filters, Page, Query, SortBy, SortOrder
+from instrument_registry.catalog.search import Filters, InvalidQuery, Page, Query, SortBy, SortOrder
+from instrument_registry.catalog.search.query import NO_FILTERS
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, list_response
 from instrument_registry.http.openapi import describe
+from instrument_registry.http.problems import FieldProblem, refused, shown
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import InstrumentPage
+from instrument_registry.http.spelling import IN_CAPITALS, WORDS, spelt
 from instrument_registry.wiring import Registry
 
 TEXT_LIMIT = 200
@@ -82,7 +85,7 @@ router = room(tag="search")
 async def search(request: Request) -> Response:
     """Find instruments by what a trader types."""
     asked = read_query(request.scope, SearchQuery)
-    return await _answer(request, _query(asked, text=asked.query), as_of=asked.as_of)
+    return await _answer(request, _query(asked, text=asked.query), as_of=asked.as_of, where="query")
 
 
 @router.post("/search", **describe(body=SearchBody, answer=InstrumentPage, means="The hits, best first"))
@@ -90,32 +93,44 @@ async def search_by_body(request: Request) -> Response:
     """The same with conditions as JSON."""
     asked = await read_json(request, SearchBody)
     query = Query(
-        text=asked.query, filters=asked.filters, sort_by=asked.sort_by, sort_order=asked.sort_order, limit=asked.limit,
-        cursor=asked.cursor, facets=asked.facets,
+        text=asked.query, filters=_spelt(asked.filters, where="body.filters"), sort_by=asked.sort_by,
+        sort_order=asked.sort_order, limit=asked.limit, cursor=asked.cursor, facets=asked.facets,
     )  # fmt: skip
-    return await _answer(request, query, as_of=asked.as_of)
+    return await _answer(request, query, as_of=asked.as_of, where="body")
 
 
 @router.get("/instruments", **describe(query=ListQuery, answer=InstrumentPage, means="The instruments"))
 async def list_instruments(request: Request) -> Response:
     """Every instrument that fulfils the conditions, page by page."""
     asked = read_query(request.scope, ListQuery)
-    return await _answer(request, _query(asked, text=""), as_of=asked.as_of)
+    return await _answer(request, _query(asked, text=""), as_of=asked.as_of, where="query")
 
 
 def _query(asked: _Conditions, *, text: str) -> Query:
     conditions = {name: getattr(asked, name) for name in Filters.__struct_fields__}
     return Query(
-        text=text, filters=Filters(**conditions), sort_by=asked.sort_by, sort_order=asked.sort_order, limit=asked.limit,
-        cursor=asked.cursor, facets=asked.facets,
+        text=text, filters=_spelt(Filters(**conditions), where="query"), sort_by=asked.sort_by,
+        sort_order=asked.sort_order, limit=asked.limit, cursor=asked.cursor, facets=asked.facets,
     )  # fmt: skip
 
 
-async def _answer(request: Request, query: Query, *, as_of: date | None) -> Response:
+def _spelt(filters: Filters, *, where: str) -> Filters:
+    if filters == NO_FILTERS:
+        return NO_FILTERS
+    given = {name: values for name in (*WORDS, *IN_CAPITALS) if (values := getattr(filters, name))}
+    return msgspec.structs.replace(filters, **spelt(given, where=where))
+
+
+async def _answer(request: Request, query: Query, *, as_of: date | None, where: str) -> Response:
     registry: Registry = request.app.state.registry
     catalogue = registry.catalogue
     index = await catalogue.as_of(as_of)
-    page: Page = catalogue.answers.search(index, query)
+    try:
+        page: Page = catalogue.answers.search(index, query)
+    except InvalidQuery as error:
+        remedy = "Take next_cursor from the page before, with the same question, or leave it out to start again"
+        problem = FieldProblem(field=f"{where}.cursor", problem=str(error), remedy=remedy, value=shown(query.cursor))
+        raise refused([problem]) from error
     pagination = Pagination(limit=query.limit, count=len(page.hits), next_cursor=page.next_cursor, total=page.total)
     return list_response(
         request.scope, msgspec.Raw(page.body), pagination=pagination, catalog_position=page.position,

@@ -4,10 +4,13 @@ Hot paths send JSON that was prepared when the row entered the index; a test rea
 """
 
 from datetime import date, datetime
+from typing import Literal
 
 import msgspec
 
 from instrument_registry.http.encoding import Pagination
+
+Cycle = Literal["weekly", "monthly"]
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +42,8 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None
     tokens: dict[str, str]
     cfi: str
+    expires_at: datetime | None = None  # of a contract, in the exchange's zone
+    cycle: Cycle | None = None  # of a live contract: monthly ends last of its chain in that month, else weekly
     face_value: str | None = None
     quote_unit: str | None = None
     surveillance: str | None = None
@@ -126,6 +131,8 @@ class BulkInstrument(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     tokens: dict[str, str] | None = None
     cfi: str | None = None
+    expires_at: datetime | None = None
+    cycle: Cycle | None = None
     face_value: str | None = None
     quote_unit: str | None = None
     surveillance: str | None = None

@@ -140,7 +140,7 @@ def read_cursor(query: Query) -> Cursor | None:
         text = base64.b64decode(query.cursor + "=" * (-len(query.cursor) % 4), altchars=b"-_", validate=True)
         cursor = msgspec.msgpack.decode(text, type=Cursor)
     except (ValueError, msgspec.DecodeError) as error:
-        raise InvalidQuery("The cursor is not one this search gave") from error
+        raise InvalidQuery("is not a cursor that this search gave") from error
     if cursor.query != fingerprint(query):
-        raise InvalidQuery("The cursor belongs to another query")
+        raise InvalidQuery("belongs to another question")
     return cursor

@@ -98,16 +98,12 @@ class Shelf:
         start = columns.end.item(row - 1) if row else 0
         return self.arena.find(member, start, start + columns.size.item(row)) >= 0
 
-    def fragment(self, columns: Columns, row: int) -> bytes:
-        """A row's JSON object without the closing brace."""
-        return self.text(columns, row) + self.book.endings[columns.cohort.item(row)]
-
-    def fragments(self, columns: Columns, rows: Rows) -> list[tuple[bytearray, bytes]]:
-        """Of each row its own and its shared part of the JSON object, without the closing brace."""
+    def texts(self, columns: Columns, rows: Rows) -> list[bytearray]:
+        """The same of several rows."""
         starts = np.where(rows > 0, columns.end[rows - 1], 0)
-        spans = zip(starts.tolist(), (starts + columns.size[rows]).tolist(), columns.cohort[rows].tolist(), strict=True)
-        arena, endings = self.arena, self.book.endings
-        return [(arena[start:stop], endings[cohort]) for start, stop, cohort in spans]
+        arena = self.arena
+        stops = (starts + columns.size[rows]).tolist()
+        return [arena[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]
 
     def titles(self, columns: Columns, row: int) -> list[str]:
         """The names a row is known by besides the one in its key."""

@@ -22,6 +22,7 @@ Rows = npt.NDArray[np.int32]
 Bools = npt.NDArray[np.bool_]
 EPOCH_YEAR, EPOCH = 1970, date(1970, 1, 1).toordinal()
 MINOR_KINDS = ("bond", "gsec", "sdl", "tbill")
+CYCLES = (b"", b',"cycle":"weekly"', b',"cycle":"monthly"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +82,13 @@ class View:
         return found
 
     @cached_property
+    def cycles(self) -> list[bytes]:
+        """Of each cohort the JSON member that says which cycle its contracts belong to, if they are shown."""
+        live = np.bincount(self.shown_cohorts, minlength=len(self.cohorts)) > 0
+        numbers = np.where(live & self.cohorts.derivative, 1 + self.standing.monthly, 0)
+        return [CYCLES[number] for number in numbers.tolist()]
+
+    @cached_property
     def history(self) -> Names:
         """The names that only rows hidden by default bear, beside the others."""
         standing = self.standing
@@ -103,11 +111,15 @@ class View:
 
     def fragment(self, row: int) -> bytes:
         """A row's JSON object without the closing brace."""
-        return self.shelf.fragment(self.columns, row)
+        return self.shelf.text(self.columns, row) + self._shared(self.columns.cohort.item(row))
 
     def fragments(self, rows: Rows) -> list[tuple[bytearray, bytes]]:
         """Of each row its own and its shared part of the JSON object, without the closing brace."""
-        return self.shelf.fragments(self.columns, rows)
+        shared = map(self._shared, self.columns.cohort[rows].tolist())
+        return list(zip(self.shelf.texts(self.columns, rows), shared, strict=True))
+
+    def _shared(self, cohort: int) -> bytes:
+        return self.shelf.book.endings[cohort] + self.cycles[cohort]
 
     def of_names(
         self, names: npt.NDArray[np.int32], *, start: npt.NDArray[np.int32], end: npt.NDArray[np.int32]
