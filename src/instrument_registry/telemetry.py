@@ -14,6 +14,8 @@ from prometheus_client.samples import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SUMMED = ("counter", "histogram", "summary")
+# Local variables hold passwords and keys.
+NO_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 Gatherer = Callable[[], Awaitable[bytes]]
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -28,9 +30,12 @@ def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     final: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(sort_keys=True)]
+        else [
+            structlog.processors.ExceptionRenderer(NO_LOCALS),
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ]
     )
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(

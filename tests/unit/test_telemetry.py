@@ -1,4 +1,8 @@
-"""Metrics of several processes as one answer."""
+"""Metrics of several processes as one answer, and logs that keep secrets."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -59,3 +63,30 @@ async def test_a_lone_process_answers_for_itself(monkeypatch: pytest.MonkeyPatch
     gathering = telemetry.Gathering()
 
     assert b"process_cpu_seconds_total" in await gathering()
+
+
+FAILS = """
+import structlog
+from instrument_registry.telemetry import configure_logging
+
+def connect(url):
+    raise ConnectionError("nobody answers")
+
+configure_logging({form!r})
+try:
+    connect("postgresql://service:" + "hunter" + "2@localhost")
+except ConnectionError:
+    structlog.get_logger().exception("worker.failed")
+"""
+
+
+@pytest.mark.parametrize("form", ["json", "pretty"])
+def test_a_logged_failure_says_where_and_shows_no_variable(form: str) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    said = subprocess.run(
+        [sys.executable, "-c", FAILS.format(form=form)], env=environment, capture_output=True, text=True, check=True
+    ).stderr
+
+    assert "nobody answers" in said
+    assert "connect" in said
+    assert "hunter2" not in said

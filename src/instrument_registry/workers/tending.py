@@ -27,7 +27,7 @@ async def tend_all(registry: Registry, workers: Mapping[str, Worker]) -> None:
 
 async def tend(registry: Registry, name: str, work: Worker) -> None:
     """Run one worker until it has finished, again after each failure, a little later each time."""
-    failures = 0
+    task, failures = asyncio.current_task(), 0
     while True:
         began = time.monotonic()
         try:
@@ -37,6 +37,8 @@ async def tend(registry: Registry, name: str, work: Worker) -> None:
             wait_seconds = BACKOFF_SECONDS[min(failures, len(BACKOFF_SECONDS) - 1)]
             FAILURES.labels(worker=name).inc()
             log.exception("worker.failed", worker=name, again_in_seconds=wait_seconds)
+            if task is not None and task.cancelling():
+                return  # it failed on its way out: the database had gone before it
             await asyncio.sleep(wait_seconds)
         else:
             log.info("worker.finished", worker=name)
