@@ -46,5 +46,5 @@ def test_text_is_quoted_where_it_must_be() -> None:
 
     assert header.endswith(",overridden,token_upstox,token_zerodha")
     assert line.startswith('00000000000000000000000007,NSE:TEA7,TEA7,"TEA, GREEN",equity,NSE,XNSE,CM,NSE,EQ,,')
-    assert line.endswith(",false,true,,INR,ESXXXX,,,,,,7")
+    assert line.endswith(",false,true,,INR,ESXXXX,,,,,,,,7")
     assert end == ""

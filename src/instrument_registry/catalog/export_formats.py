@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 # A row group of Parquet is held until it is whole: this many batches.
 BATCHES_A_GROUP = 10
-OPTIONAL = ("face_value", "quote_unit", "surveillance", "overridden")  # left out of JSON where nothing is told
+OPTIONAL = (
+    "expires_at",
+    "cycle",
+    "face_value",
+    "quote_unit",
+    "surveillance",
+    "overridden",
+)  # left out of JSON where nothing is told
 PLAIN = tuple(name for name in Row._fields if name not in ("overridden", "tokens"))
 
 Batches = Iterable[list[Row]]

@@ -9,8 +9,9 @@ import psycopg
 from psycopg.rows import TupleRow
 
 from instrument_registry.catalog.cfi import cfi_of
+from instrument_registry.catalog.feed import expires_at
 from instrument_registry.catalog.keys import Key, parse_key, symbol_of
-from instrument_registry.catalog.model import VENUES, AssetClass, Kind
+from instrument_registry.catalog.model import DERIVATIVES, VENUES, AssetClass, Kind
 from instrument_registry.database import Transaction
 
 BATCH = 5_000
@@ -49,6 +50,15 @@ THEN = ROWS.format(
     known="and v.known_from <= %(known_at)s and v.known_to > %(known_at)s",
     known_tokens="and b.known_from <= %(known_at)s and b.known_to > %(known_at)s",
 )
+
+# The last expiry that each chain has in each month: what ends then is monthly, what ends before is weekly.
+LAST_OF_MONTHS = """
+select venue, root, kind, max(expiry) from instrument_versions
+ where asset_class is not null and expiry >= %(day)s and valid_from <= %(day)s and valid_to > %(day)s
+   and known_from <= %(known_at)s and coalesce(nullif(known_to, 'infinity') > %(known_at)s, true) and not is_test
+ group by venue, root, kind, date_trunc('month', expiry)
+"""
+Monthlies = frozenset[tuple[str, str, str, date]]
 
 BROKERS = "select distinct broker from ingestion_segments order by broker"
 
@@ -96,6 +106,8 @@ class Row(NamedTuple):
     asset_class: str | None
     currency: str | None
     cfi: str
+    expires_at: str | None
+    cycle: str | None
     face_value: str | None
     quote_unit: str | None
     surveillance: str | None
@@ -117,17 +129,20 @@ def read(connection: "psycopg.Connection[TupleRow]", wanted: Wanted) -> Generato
         "include_test": wanted.include_test,
     }  # fmt: skip
     with connection.transaction(), connection.cursor(name="export") as cursor:
+        monthlies = frozenset(connection.execute(LAST_OF_MONTHS, values).fetchall())
         cursor.execute((THEN if wanted.known_at else NOW).encode(), values)
         while batch := cursor.fetchmany(BATCH):
-            yield [_row(row) for row in batch]
+            yield [_row(row, monthlies) for row in batch]
 
 
-def _row(row: TupleRow) -> Row:
+def _row(row: TupleRow, monthlies: Monthlies) -> Row:
     (
         ulid, key, root, name, kind, venue, series, isin, expiry, strike, option_type, lot_size, tick_size, freeze_qty, multiplier,
         suspended, is_test, streamable, asset_class, currency, face_value, quote_unit, surveillance, said, tokens,
     ) = row  # fmt: skip
     mic, exchange, segment = VENUES[venue]
+    contract = Kind(kind) in DERIVATIVES
+    cycle = "monthly" if (venue, root, kind, expiry) in monthlies else "weekly"
     # Only a crypto key holds names that no column has; the others need not be read again.
     named = (
         parse_key(key) if "/" in key else Key(venue=venue, name=root, expiry=expiry, strike=strike, side=option_type)
@@ -139,7 +154,8 @@ def _row(row: TupleRow) -> Row:
         status="suspended" if suspended else "active", is_test=is_test, streamable=streamable, asset_class=asset_class,
         currency=currency,
         cfi=cfi_of(Kind(kind), asset_class=AssetClass(asset_class) if asset_class else None, option_type=option_type),
-        face_value=face_value, quote_unit=quote_unit, surveillance=surveillance, overridden=None,
+        expires_at=expires_at(venue, root, expiry) if contract else None,
+        cycle=cycle if contract and not is_test else None, face_value=face_value, quote_unit=quote_unit, surveillance=surveillance, overridden=None,
         tokens=dict(reversed(tokens or ())),  # the first that is told
     )  # fmt: skip
     return shown if said is None else _overridden(shown, said)

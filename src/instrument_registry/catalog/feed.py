@@ -146,6 +146,15 @@ def row_of(
     return {name: value for name, value in members.items() if name not in ("ulid", "extra", "tokens")}
 
 
+@lru_cache(maxsize=20_000)
+def expires_at(venue: str, root: str, expiry: date) -> str | None:
+    """The instant at which a contract ends, in the exchange's zone; None where the venue's hours are not known."""
+    try:
+        return expiry_instant(venue, root, expiry).isoformat()
+    except CalendarUnknown:
+        return None
+
+
 def plain(value: object) -> object:
     """A decimal as plain text, everything else as it is."""
     return format(value, "f") if isinstance(value, Decimal) else value
@@ -164,18 +173,11 @@ def _extra(
     """Further members of the answer as JSON; rows alike in all of them share the text."""
     cfi = cfi_of(Kind(kind), asset_class=AssetClass(asset_class) if asset_class else None, option_type=option_type)
     members = {
-        "cfi": cfi, "expires_at": _expires_at(*contract) if contract else None, "face_value": face_value,
+        "cfi": cfi, "expires_at": expires_at(*contract) if contract else None, "face_value": face_value,
         "quote_unit": quote_unit, "surveillance": surveillance,
     }  # fmt: skip
     told = {name: value for name, value in members.items() if value is not None}
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False)[1:-1]
-
-
-def _expires_at(venue: str, root: str, expiry: date) -> str | None:
-    try:
-        return expiry_instant(venue, root, expiry).isoformat()
-    except CalendarUnknown:
-        return None
 
 
 def _symbol(key: str, root: str, expiry: date | None, strike: str | None, option_type: str | None) -> str:

@@ -8,12 +8,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from instrument_registry.catalog import feed
 from instrument_registry.catalog.search.chains import Strike, chain, expiries
 from instrument_registry.catalog.search.view import View
 from instrument_registry.errors import NotFound
 from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import json_response, response_time_ms
-from instrument_registry.http.instruments import expires_at
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import FieldProblem, refused
@@ -82,7 +82,7 @@ async def option_chain(request: Request) -> Response:
             underlying=found.underlying,
             venue=found.venue,
             expiry=found.expiry.day,
-            expires_at=expires_at(found.venue, found.underlying, found.expiry.day),
+            expires_at=feed.expires_at(found.venue, found.underlying, found.expiry.day),
             cycle=found.expiry.cycle,
             expiries=[ChainExpiry(expiry=day.day, cycle=day.cycle) for day in days],
             strikes=shown,

@@ -10,7 +10,6 @@ from starlette.responses import Response
 
 from instrument_registry import events
 from instrument_registry.catalog import feed, history, lookup
-from instrument_registry.catalog.calendars import CalendarUnknown, expiry_instant
 from instrument_registry.catalog.history import InstrumentNotFound
 from instrument_registry.catalog.search import Index, Query
 from instrument_registry.catalog.search.lookup import Resolved, resolve
@@ -360,11 +359,3 @@ def _token(token: history.BrokerToken) -> TokenValidity:
     return msgspec.convert(
         {name: feed.plain(getattr(token, name)) for name in TokenValidity.__struct_fields__}, TokenValidity
     )
-
-
-def expires_at(venue: str, underlying: str, day: date) -> datetime | None:
-    """The instant at which a contract ends, None where the venue's hours are not known."""
-    try:
-        return expiry_instant(venue, underlying, day)
-    except CalendarUnknown:
-        return None

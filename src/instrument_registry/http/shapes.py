@@ -42,7 +42,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None
     tokens: dict[str, str]
     cfi: str
-    expires_at: datetime | None = None  # of a contract, in the exchange's zone
+    expires_at: str | None = None  # of a contract: the instant in the exchange's zone
     cycle: Cycle | None = None  # of a live contract: monthly ends last of its chain in that month, else weekly
     face_value: str | None = None
     quote_unit: str | None = None
@@ -131,7 +131,7 @@ class BulkInstrument(msgspec.Struct, frozen=True, kw_only=True):
     currency: str | None = None
     tokens: dict[str, str] | None = None
     cfi: str | None = None
-    expires_at: datetime | None = None
+    expires_at: str | None = None
     cycle: Cycle | None = None
     face_value: str | None = None
     quote_unit: str | None = None
@@ -259,7 +259,7 @@ class ChainAnswer(msgspec.Struct, frozen=True, kw_only=True):
     underlying: str
     venue: str
     expiry: date
-    expires_at: datetime | None
+    expires_at: str | None  # an instant in the exchange's zone
     cycle: str
     expiries: list[ChainExpiry]
     strikes: list[ChainStrike]
