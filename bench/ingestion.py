@@ -1,7 +1,8 @@
 """What a morning's dump costs, as ratios to COPY + index of the same rows on the same server in the same run.
 
 A first load of 273,027 rows, a next-day delta of 82,798 on a catalogue of 125,004, the same file again, the
-loader's peak memory, and how the first load grows to four and sixteen times its size. Each load is the command line's own process.
+loader's peak memory, and how the first load grows to four and sixteen times its size. Each load is the command
+line's own process.
 Run: python bench/ingestion.py [--data ../shared/data] [--rounds 1]
 """
 

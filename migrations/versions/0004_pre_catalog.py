@@ -131,6 +131,7 @@ def upgrade() -> None:
             market_date  date not null,
             rows         integer not null,
             expired      jsonb not null default '{}',          -- rows by expiry, of contracts expired by the market date
+            invented     boolean not null default false,       -- of the demo universe: no evidence against a real dump
             primary key (ingestion_id, segment)
         );
         create index ingestion_segments_last on instrument_registry.ingestion_segments (broker, segment, market_date);

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalogues import IDENTITY, Load, broken, catalogue, digest
+from catalogues import Load, broken, catalogue, digest
 from instrument_registry.catalog.ingestion.model import RunStatus
 from keeper import Template
 from slices import CHAINS, chain, cut, kept

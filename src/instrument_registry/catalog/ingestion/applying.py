@@ -5,7 +5,7 @@ Input is `resolved` (matching.py): every row that differs from what the broker s
 known_to, its remainders and its successor are inserted.
 """
 
-from instrument_registry.catalog.ingestion.matching import DERIVATIVE, distance
+from instrument_registry.catalog.ingestion.matching import DERIVATIVE
 
 # A broker whose last run lies further back no longer votes and keeps nothing alive.
 FRESH_DAYS = 7
@@ -256,7 +256,7 @@ update instruments i set expiry = b.said_expiry from becomes b where i.id = b.ii
 """
 
 # A contract that ends on another day than some broker says: what he calls it ends with it.
-OUTLIVING = f"""
+OUTLIVING = """
 create temporary table outliving on commit drop as
 select b.*, b.ctid as place, l.ends
   from (select m.iid, (select max(v.valid_to) from instrument_versions v where v.instrument_id = m.iid and v.known_to = 'infinity') as ends
@@ -345,8 +345,8 @@ def close_versions(table: str) -> list[str]:
 ORPHANS = "select count(*) from claim c where not exists (select 1 from instruments i where i.id = c.iid)"
 
 RECORD_SEGMENTS = """
-insert into ingestion_segments (ingestion_id, broker, feed, segment, market_date, rows, expired)
-select %(run)s, %(broker)s, %(feed)s, g.segment, %(day)s, g.rows,
+insert into ingestion_segments (ingestion_id, broker, feed, segment, market_date, invented, rows, expired)
+select %(run)s, %(broker)s, %(feed)s, g.segment, %(day)s, %(invented)s, g.rows,
        coalesce((select jsonb_object_agg(x.expiry, x.rows) from (
                    select s.expiry, count(*) as rows from staged s where s.segment = g.segment and s.expiry < %(day)s group by 1) x), '{}')
   from run_segment g

@@ -92,7 +92,9 @@ def _runs(files: list[DemoFile]) -> list[Asked]:
     for file in files:
         together.setdefault((file.date, file.broker != FIRST_BROKER, file.broker), []).append(str(file.path))
     return [
-        Asked(broker=broker, sources=tuple(paths), market_date=day, actor="demo", correlation_id=f"demo-{day}-{broker}")
+        Asked(
+            broker=broker, sources=tuple(paths), market_date=day, invented=True, actor="demo", correlation_id=f"demo-{day}-{broker}"
+        )  # fmt: skip
         for (day, _, broker), paths in sorted(together.items())
     ]
 

@@ -30,12 +30,12 @@ delete from staged s using extra x where x.nth > 1 and s.ctid = x.place returnin
 
 LAST_OF_FEED = """
 select segment from ingestion_segments
- where ingestion_id = (select max(s.ingestion_id) from ingestion_segments s where s.broker = %(broker)s and s.feed = %(feed)s)
+ where ingestion_id = (select max(s.ingestion_id) from ingestion_segments s where s.broker = %(broker)s and s.feed = %(feed)s and not s.invented)
 """
 
 LAST_OF_SEGMENT = """
 select distinct on (segment) segment, market_date, expired from ingestion_segments
- where broker = %(broker)s and segment = any(%(segments)s) order by segment, market_date desc, ingestion_id desc
+ where broker = %(broker)s and segment = any(%(segments)s) and not invented order by segment, market_date desc, ingestion_id desc
 """
 
 EXPIRED = "select segment, expiry, count(*) as rows from staged where expiry < %(day)s group by 1, 2"

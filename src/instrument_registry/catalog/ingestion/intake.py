@@ -38,6 +38,7 @@ class Asked:
     scope: tuple[str, ...] = ()
     allow_older: bool = False
     dry_run: bool = False
+    invented: bool = False  # the demo universe
     actor: str = "unknown"
     correlation_id: str = ""
 
@@ -85,7 +86,7 @@ async def take_in(
     day, known_by = _market_date(asked, dates, clock=clock)
     order = Order(
         broker=asked.broker, market_date=day, date_known_by=known_by, actor=asked.actor, correlation_id=asked.correlation_id,
-        scope=asked.scope, allow_older=asked.allow_older, dry_run=asked.dry_run,
+        scope=asked.scope, allow_older=asked.allow_older, dry_run=asked.dry_run, invented=asked.invented,
     )  # fmt: skip
     return await ingest(database, order, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
 

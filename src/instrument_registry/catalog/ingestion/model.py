@@ -77,6 +77,7 @@ class Order:
     dry_run: bool = False
     released_from: int | None = None  # a quarantined run an operator lets through: gates become warnings
     release_reason: str | None = None
+    invented: bool = False  # the demo universe, which is no evidence against a real dump
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +93,8 @@ class Outcome:
     reasons: list[Reason]
     warnings: list[Reason]
     rows: int
-    set_aside: int
+    set_aside: int  # whole rows that were not taken
+    values_set_aside: int  # single values taken away from rows that were
     duplicates: int
     counts: dict[str, int]  # facts by kind
     segments: dict[str, int]  # rows by the broker's segment

@@ -148,7 +148,8 @@ class IngestionRun:
     started_at: datetime
     finished_at: datetime | None
     rows: int
-    set_aside: int
+    set_aside: int  # whole rows that were not taken
+    values_set_aside: int  # single values taken away from rows that were
     duplicates: int
     counts: dict[str, int]  # facts by kind
     reasons: list[Finding]
@@ -285,8 +286,8 @@ def _facts(row: tuple) -> dict[str, object]:  # type: ignore[type-arg]
         "id": identifier, "broker": broker, "feed": feed, "market_date": day, "date_known_by": told.get("date_known_by"),
         "status": RunStatus(status), "actor": actor, "correlation_id": correlation_id, "started_at": started_at,
         "finished_at": finished_at, "rows": told.get("rows", 0), "set_aside": told.get("set_aside", 0),
-        "duplicates": told.get("duplicates", 0), "counts": told.get("counts", {}), "reasons": _findings(reasons),
-        "warnings": _findings(warnings), "kept": kept, "released_from": told.get("released_from"), "released_as": released_as,
+        "values_set_aside": told.get("values_set_aside", 0), "duplicates": told.get("duplicates", 0),
+        "counts": told.get("counts", {}), "reasons": _findings(reasons), "warnings": _findings(warnings), "kept": kept, "released_from": told.get("released_from"), "released_as": released_as,
         "released_by": released_by, "release_reason": release_reason, "discarded_by": discarded_by, "discard_reason": discard_reason,
     }  # fmt: skip
 

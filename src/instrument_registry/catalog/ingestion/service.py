@@ -81,11 +81,21 @@ class _Run:
     segments: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def set_aside(self) -> int:
+        """Whole rows that were not taken."""
+        return sum(int(frame["dropped"].sum()) for _, frame in self.rejects if len(frame))
+
+    @property
+    def values_set_aside(self) -> int:
+        """Single values taken away from rows that were taken."""
+        return sum(len(frame) for _, frame in self.rejects) - self.set_aside
+
     def outcome(self, status: RunStatus, reasons: Sequence[Reason] = ()) -> Outcome:
         return Outcome(
             id=self.id, broker=self.order.broker, feed=self.feed, market_date=self.order.market_date,
             date_known_by=self.order.date_known_by, status=status, reasons=list(reasons), warnings=self.warnings,
-            rows=self.read, set_aside=sum(int(frame["dropped"].sum()) for _, frame in self.rejects if len(frame)),
+            rows=self.read, set_aside=self.set_aside, values_set_aside=self.values_set_aside,
             duplicates=self.duplicates, counts=self.counts, segments=self.segments, seconds=self.seconds,
         )  # fmt: skip
 
@@ -229,8 +239,7 @@ async def _apply(
     frames = [part.rows for part in listed]
     del parsed, listed
     watch.done("parse", 0.15)
-    dropped = sum(int(frame["dropped"].sum()) for _, frame in run.rejects if len(frame))
-    _judge(run, gates.judge_set_aside(read=run.read, dropped=dropped), RunStatus.QUARANTINED)
+    _judge(run, gates.judge_set_aside(read=run.read, dropped=run.set_aside), RunStatus.QUARANTINED)
     async with database.transaction(statement_timeout_seconds=RUN_TIMEOUT_SECONDS) as tx:
         await _settle(tx)
         if declared:
@@ -356,6 +365,7 @@ async def _change(tx: Transaction, run: _Run, *, watch: _Stopwatch) -> None:
     (latest,) = (await _rows(tx, "select max(market_date) from ingestion_segments", {}))[0]
     values: dict[str, object] = {
         "broker": order.broker, "day": order.market_date, "run": run.id, "feed": run.feed, "known": known,
+        "invented": order.invented,
         "horizon": max(order.market_date, latest or order.market_date),
     }  # fmt: skip
     for statement in [
@@ -419,8 +429,9 @@ async def _tell(tx: Transaction, run: _Run, *, known: datetime, values: dict[str
 def _report(run: _Run) -> dict[str, object]:
     return {
         "date_known_by": run.order.date_known_by, "dialects": run.dialects, "rows": run.read, "duplicates": run.duplicates, "declared": run.declared,
-        "set_aside": sum(len(frame) for _, frame in run.rejects), "counts": run.counts, "counts_by_venue": run.counts_by_venue,
-        "segments": run.segments, "seconds": run.seconds, "released_from": run.order.released_from,
+        "set_aside": run.set_aside, "values_set_aside": run.values_set_aside,
+        "counts": run.counts, "counts_by_venue": run.counts_by_venue, "segments": run.segments, "seconds": run.seconds,
+        "released_from": run.order.released_from,
     }  # fmt: skip
 
 
