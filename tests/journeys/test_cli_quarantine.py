@@ -74,6 +74,26 @@ class TestQuarantine:
         assert terminal.told("quarantine", "show", "2")["ingestion"]["discard_reason"] == "A better one came"
 
 
+class TestSetAside:
+    def test_every_place_tells_whole_rows_from_single_values(self, terminal: Terminal) -> None:
+        rows = [
+            {"instrument_key": f"NSE_EQ|{number}", "trading_symbol": f"TEA{number}", "name": "TEA", "isin": isin}
+            for number, isin in enumerate(["INE000000000", "INE000000001", ""])
+        ]
+        for row in rows:
+            row |= {"segment": "NSE_EQ", "instrument_type": "EQ", "exchange_token": row["instrument_key"][7:]}
+        rows[2]["trading_symbol"] = ""
+        (terminal.folder / "upstox_2026-08-18_NSE.json").write_text(json.dumps(rows))
+        told = terminal.told("ingest", "upstox", "upstox_2026-08-18_NSE.json")
+        again = terminal.run("ingest", "upstox", "upstox_2026-08-18_NSE.json", "--dry-run")
+        shown = terminal.run("quarantine", "show", str(told["id"]))
+        reported = terminal.told("quarantine", "show", str(told["id"]))["ingestion"]
+
+        assert [(one["set_aside"], one["values_set_aside"]) for one in (told, reported)] == [(1, 2)] * 2
+        assert "1 rows and 2 values set aside" in again.stdout
+        assert "1 rows, 2 values" in shown.stdout
+
+
 class TestSchedule:
     def test_it_is_set_paused_resumed_and_removed(self, terminal: Terminal) -> None:
         made = terminal.told("schedule", "set", "zerodha", "40 8 * * *", "--grace", "30")

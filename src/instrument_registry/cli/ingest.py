@@ -142,8 +142,8 @@ def _print_outcome(outcome: Outcome) -> None:
     seconds = sum(outcome.seconds.values())
     console.print(
         f"[bold]{outcome.broker}[/] {outcome.market_date} ({outcome.date_known_by}): [bold]{outcome.status.value}[/], "
-        f"{outcome.rows:,} rows, {outcome.set_aside} set aside, {outcome.duplicates} repeated, {seconds:.1f} s, "
-        f"run {outcome.id}",
+        f"{outcome.rows:,} rows, {_aside(outcome)} set aside, {outcome.duplicates} repeated, "
+        f"{seconds:.1f} s, run {outcome.id}",
         highlight=False,
     )
     for reason in outcome.reasons:
@@ -157,6 +157,12 @@ def _print_outcome(outcome: Outcome) -> None:
         console.print(table)
 
 
+def _aside(outcome: Outcome) -> str:
+    """What was not taken: whole rows, and single values of rows that were."""
+    values = f" rows and {outcome.values_set_aside:,} values" if outcome.values_set_aside else ""
+    return f"{outcome.set_aside:,}{values}"
+
+
 def _print_all(outcomes: list[Outcome], refused: list[tuple[str, str]], left_out: list[tuple[Path, str]]) -> None:
     console = Console()
     table = Table("date", "broker", "feed", "status", "rows", "aside", "changes", "s", box=None, header_style="bold")
@@ -166,11 +172,12 @@ def _print_all(outcomes: list[Outcome], refused: list[tuple[str, str]], left_out
         )
         table.add_row(
             str(outcome.market_date), outcome.broker, outcome.feed, outcome.status.value, f"{outcome.rows:,}",
-            str(outcome.set_aside), changes or "; ".join(reason.detail for reason in outcome.reasons),
+            _aside(outcome), changes or "; ".join(reason.detail for reason in outcome.reasons),
             f"{sum(outcome.seconds.values()):.1f}",
         )  # fmt: skip
     console.print(table)
     for files, reason in refused:
-        console.print(f"[red]refused[/] {files}: {reason}", highlight=False)
+        told = reason if reason.startswith(files) else f"{files}: {reason}"
+        console.print(f"[red]refused[/] {told}", highlight=False)
     for path, reason in left_out:
         console.print(f"[dim]left out[/] {path.name}: {reason}", highlight=False)

@@ -137,7 +137,7 @@ def _print_report(report: IngestionReport, aside: Sequence[SetAside]) -> None:
             ("run", str(report.id)), ("broker", report.broker),
             ("market date", f"{report.market_date}, {report.date_known_by}"), ("status", report.status),
             ("files", ", ".join(file.name for file in report.files)), ("rows", report.rows),
-            ("set aside", report.set_aside),
+            ("set aside", f"{report.set_aside:,} rows, {report.values_set_aside:,} values"),
             ("begun", f"{report.started_at:%Y-%m-%d %H:%M} by {report.actor}"),
             *[(f"gate {one.gate}", one.detail) for one in report.reasons],
             *[(f"warning {one.gate}", one.detail) for one in report.warnings],
