@@ -20,24 +20,28 @@ from instrument_registry.database import Transaction
 # Instruments that ended within these days can still be asked for; of earlier ones a past date tells.
 ENDED_WITHIN = timedelta(days=7)
 
+# The indexes of the tables hold what is known now.
+KNOWN_NOW = "{0}.known_to = 'infinity'"
+KNOWN_THEN = "{0}.known_from <= %(known_at)s and {0}.known_to > %(known_at)s"
+
 ROWS = """
 with shown as (
     select v.*, case when v.suspended then 'suspended' else 'active' end as status
       from instrument_versions v
-     where v.known_to = 'infinity' and v.valid_from <= {day} and v.valid_to > {day} {only}
+     where {known_v} and v.valid_from <= {day} and v.valid_to > {day} {only}
     union all
     select * from (
         select distinct on (v.instrument_id) v.*, coalesce(i.ended_as, 'expired') as status
           from instrument_versions v join instruments i on i.id = v.instrument_id
-         where v.known_to = 'infinity' and v.valid_to > {day}::date - {ended} and v.valid_to <= {day} {only}
-           and not exists (select 1 from instrument_versions w where w.instrument_id = v.instrument_id and w.known_to = 'infinity'
+         where {known_v} and v.valid_to > {day}::date - {ended} and v.valid_to <= {day} {only}
+           and not exists (select 1 from instrument_versions w where w.instrument_id = v.instrument_id and {known_w}
                               and w.valid_from <= {day} and w.valid_to > {day})
          order by v.instrument_id, v.valid_to desc) gone),
 token as (
     select b.instrument_id, string_agg(concat_ws(E'\\x1f', b.broker, b.segment, b.token, coalesce(b.exchange_token, ''), b.symbol), E'\\x1e'
            order by b.broker, b.segment, (b.series is distinct from 'EQ'), b.token) as tokens
       from broker_tokens b
-     where b.known_to = 'infinity' and b.valid @> {day}::date {only_tokens}
+     where {known_b} and b.valid @> {day}::date {only_tokens}
      group by b.instrument_id)
 select s.instrument_id, i.ulid, s.key, s.root, s.name, s.kind, s.venue, s.series, s.isin, s.expiry, trim_scale(s.strike)::text, s.option_type,
        s.lot_size, trim_scale(s.tick_size)::text, s.freeze_qty, trim_scale(s.multiplier)::text, s.status, s.is_test, s.streamable,
@@ -47,7 +51,9 @@ select s.instrument_id, i.ulid, s.key, s.root, s.name, s.kind, s.venue, s.series
 
 OVERRIDES = """
 select instrument_id, jsonb_object_agg(field, value)::text from overrides
- where withdrawn_at is null and valid_from <= %(day)s and valid_to > %(day)s group by instrument_id
+ where valid_from <= %(day)s and valid_to > %(day)s
+   and created_at <= %(known_at)s and (withdrawn_at is null or withdrawn_at > %(known_at)s)
+ group by instrument_id
 """
 
 OVERRIDES_KNOWN = """
@@ -60,21 +66,25 @@ CHUNK = 4_096  # rows that the server sends at once, while it goes on with the n
 Overrides = dict[int, dict[str, str]]
 
 
-def read_all(connection: "psycopg.Connection[TupleRow]", day: date) -> Iterator[IndexRow]:
-    """Every instrument shown on a day, streamed; in whatever snapshot the connection's transaction has."""
-    overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, {"day": day})}
+def read_all(
+    connection: "psycopg.Connection[TupleRow]", day: date, *, known_at: datetime | None = None
+) -> Iterator[IndexRow]:
+    """Every instrument shown on a day, as known at an instant, streamed; in the snapshot of the connection's transaction."""
+    values = {"day": day, "ended": ENDED_WITHIN.days, "known_at": known_at or "infinity"}
+    overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, values)}
     connection.execute("set local work_mem = '64MB'")
-    values = {"day": day, "ended": ENDED_WITHIN.days}
-    for row in connection.cursor().stream(_statement(only=False).encode(), values, size=CHUNK):
+    for row in connection.cursor().stream(
+        _statement(only=False, then=known_at is not None).encode(), values, size=CHUNK
+    ):
         yield _row(row, overrides)
 
 
 async def read_some(tx: Transaction, day: date, *, ids: Sequence[int]) -> list[IndexRow]:
     """Those of some instruments that are shown on a day."""
-    cursor = await tx.execute(OVERRIDES, {"day": day})
+    values = {"day": day, "ended": ENDED_WITHIN.days, "known_at": "infinity", "ids": list(ids)}
+    cursor = await tx.execute(OVERRIDES, values)
     overrides: Overrides = {row[0]: json.loads(row[1]) for row in await cursor.fetchall()}
-    values = {"day": day, "ended": ENDED_WITHIN.days, "ids": list(ids)}
-    found = await tx.execute(_statement(only=True).encode(), values)
+    found = await tx.execute(_statement(only=True, then=False).encode(), values)
     return [_row(row, overrides) for row in await found.fetchall()]
 
 
@@ -90,9 +100,11 @@ async def ids_of(tx: Transaction, ulids: Iterable[str]) -> list[int]:
     return [row[0] for row in await cursor.fetchall()]
 
 
-def _statement(*, only: bool) -> str:
+def _statement(*, only: bool, then: bool) -> str:
+    known = KNOWN_THEN if then else KNOWN_NOW
     return ROWS.format(
         day="%(day)s", ended="%(ended)s::int",
+        known_v=known.format("v"), known_w=known.format("w"), known_b=known.format("b"),
         only="and v.instrument_id = any(%(ids)s)" if only else "",
         only_tokens="and b.instrument_id = any(%(ids)s)" if only else "",
     )  # fmt: skip

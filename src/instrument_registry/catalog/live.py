@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 
 import psycopg
@@ -57,6 +57,9 @@ class _Day:
     position: int
 
 
+_Moment = tuple[date, datetime | None]  # a market date, and when what we know of it was known: None for now
+
+
 class Proof(StrEnum):
     """What a comparison of the index with the tables found."""
 
@@ -72,8 +75,8 @@ class LiveCatalogue:
         self._database, self._clock, self._on_change = database, clock, on_change
         self.answers = Answers()
         self._index: Index | None = None
-        self._days: OrderedDict[date, _Day] = OrderedDict()
-        self._building: dict[date, asyncio.Task[_Day]] = {}
+        self._days: OrderedDict[_Moment, _Day] = OrderedDict()
+        self._building: dict[_Moment, asyncio.Task[_Day]] = {}
         self._one_at_a_time = asyncio.Lock()
         self._changing = asyncio.Lock()  # a page taken over while an older snapshot becomes the index would be lost
         self._known_head = 0
@@ -108,37 +111,40 @@ class LiveCatalogue:
         """The present market date: the calendar day in the market's zone."""
         return self._clock().astimezone(MARKET_ZONE).date()
 
-    async def as_of(self, day: date | None) -> Index:
-        """The index of a market date, built if need be; without one, today's.
+    async def as_of(self, day: date | None, *, known_at: datetime | None = None) -> Index:
+        """The index of a market date as it was known at an instant, built if need be; without either, today's.
 
         Raises: NotSearchable when it takes longer than anybody should wait; it is being built all the same.
         """
-        if day is None or day == self.index.view.as_of:
+        if known_at is not None and known_at >= self._clock():
+            known_at = None
+        if known_at is None and day in (None, self.index.view.as_of):
             return self.index
-        kept = self._days.get(day)
+        moment = (day or self.index.view.as_of, known_at)
+        kept = self._days.get(moment)
         if kept is None or kept.position < self.position:
-            building = self._building.get(day)
+            building = self._building.get(moment)
             if building is None:
-                building = self._building[day] = asyncio.create_task(self._keep(day))
+                building = self._building[moment] = asyncio.create_task(self._keep(moment))
             try:
                 async with asyncio.timeout(DAY_TIMEOUT_SECONDS):
                     kept = await asyncio.shield(building)
             except TimeoutError as error:
                 raise NotSearchable(
-                    f"The index of {day} is being built; ask again in some seconds", as_of=str(day)
+                    f"The index of {moment[0]} is being built; ask again in some seconds", as_of=str(moment[0])
                 ) from error
-        self._days.move_to_end(day)
+        self._days.move_to_end(moment)
         return kept.index
 
-    async def _keep(self, day: date) -> _Day:
+    async def _keep(self, moment: _Moment) -> _Day:
         try:
             async with self._one_at_a_time:
-                kept = self._days[day] = await self._build(day)
+                kept = self._days[moment] = await self._build(*moment)
                 while len(self._days) > DAY_INDEXES_MAX:
                     self._days.popitem(last=False)
                 return kept
         finally:
-            del self._building[day]
+            del self._building[moment]
 
     async def run(self) -> None:
         """Read, then follow, for ever; a database that is away is waited for."""
@@ -204,7 +210,7 @@ class LiveCatalogue:
 
     def days_kept(self) -> list[date]:
         """The past days whose index is in memory."""
-        return list(self._days)
+        return [day for day, _ in self._days]
 
     def evict_days(self) -> int:
         """Forget the indexes of past days; how many there were."""
@@ -250,20 +256,22 @@ class LiveCatalogue:
         with self._snapshot() as connection:
             return events.head_position_seen(connection), digest_of(feed.read_all(connection, day))
 
-    async def _build(self, day: date) -> _Day:
+    async def _build(self, day: date, known_at: datetime | None = None) -> _Day:
         since = time.perf_counter()
-        built = await asyncio.to_thread(self._read, day)
+        built = await asyncio.to_thread(self._read, day, known_at)
         LOG.info(
             "index.built", day=day.isoformat(), position=built.position, rows=len(built.index.view.columns),
             seconds=round(time.perf_counter() - since, 3),
         )  # fmt: skip
         return built
 
-    def _read(self, day: date) -> _Day:
+    def _read(self, day: date, known_at: datetime | None) -> _Day:
         with self._snapshot() as connection:
             position = events.head_position_seen(connection)
             aliases = names.read_all_aliases(connection)
-            index = Index.build(feed.read_all(connection, day), day, position=position, aliases=aliases)
+            index = Index.build(
+                feed.read_all(connection, day, known_at=known_at), day, position=position, aliases=aliases
+            )
         return _Day(index=index, position=position)
 
     @contextmanager

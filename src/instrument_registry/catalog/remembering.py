@@ -3,14 +3,14 @@
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 
 from instrument_registry.catalog.search import Index, Page, Query
 
 TTL_SECONDS = 300.0
 BYTES_MAX = 24 * 1024 * 1024
 
-_Asked = tuple[int, date, Query]
+_Asked = tuple[int, date, datetime | None, Query]
 
 
 class Answers:
@@ -29,11 +29,11 @@ class Answers:
         self.hits = 0
         self.misses = 0
 
-    def search(self, index: Index, query: Query) -> Page:
-        """The page, remembered or made; Raises: InvalidQuery."""
+    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
+        """The page, remembered or made, from the index of what was known at an instant; Raises: InvalidQuery."""
         # The view is asked once: its position and day are those of the answer, whatever happens meanwhile.
         view = index.view
-        asked = (view.position, view.as_of, query)
+        asked = (view.position, view.as_of, known_at, query)
         known = self._pages.get(asked)
         if known is not None and self._elapsed() - known[0] < self._ttl_seconds:
             self.hits += 1

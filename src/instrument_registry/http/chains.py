@@ -17,7 +17,7 @@ from instrument_registry.http.encoding import json_response, response_time_ms
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import FieldProblem, refused
-from instrument_registry.http.queries import read_query
+from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import ChainAnswer, ChainExpiry, ChainSide, ChainStrike
 from instrument_registry.http.spelling import spelt
@@ -43,6 +43,7 @@ class ChainQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ) = None
     broker: tuple[Annotated[str, msgspec.Meta(max_length=40)], ...] = ()
     as_of: date | None = None
+    as_known_at: KnownAt | None = None
 
 
 router = room(tag="chains")
@@ -57,7 +58,7 @@ async def option_chain(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, ChainQuery)
     underlying = named(request.scope, "underlying")
-    view = (await registry.catalogue.as_of(asked.as_of)).view
+    view = (await registry.catalogue.as_of(asked.as_of, known_at=asked.as_known_at)).view
     venues = spelt({"venue": (asked.venue,) if asked.venue else ()}, where="query")["venue"]
     brokers = spelt({"broker": asked.broker}, where="query")["broker"]
     venue = venues[0] if venues else None

@@ -26,7 +26,7 @@ from instrument_registry.http.encoding import (
 )
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
-from instrument_registry.http.queries import read_query
+from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import (
     Ambiguous,
@@ -65,14 +65,14 @@ class OneQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     segment: Annotated[str, msgspec.Meta(max_length=40)] | None = None
     token: Annotated[str, msgspec.Meta(max_length=100)] | None = None
     as_of: date | None = None
-    as_known_at: datetime | None = None
+    as_known_at: KnownAt | None = None
 
 
 class DayQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The two axes of time."""
 
     as_of: date | None = None
-    as_known_at: datetime | None = None
+    as_known_at: KnownAt | None = None
 
 
 class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +84,7 @@ class BulkBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instrument_ids: Annotated[list[Identifier], msgspec.Meta(min_length=1, max_length=BULK_MAX)]
     include_metadata: bool = False
     as_of: date | None = None
+    as_known_at: KnownAt | None = None
 
 
 router = room(tag="instruments")
@@ -110,7 +111,7 @@ async def bulk(request: Request) -> Response:
     """What up to 10,000 identifiers mean on a market date."""
     registry: Registry = request.app.state.registry
     asked = await read_json(request, BulkBody)
-    index = await registry.catalogue.as_of(asked.as_of)
+    index = await registry.catalogue.as_of(asked.as_of, known_at=asked.as_known_at)
     view = index.view
     answers = resolve(view, asked.instrument_ids)
     found: list[bytes] = []
@@ -125,7 +126,9 @@ async def bulk(request: Request) -> Response:
             ambiguous.append(
                 Ambiguous(requested=text, candidates=[_candidate(index, row) for row in answer.rows[:AMBIGUOUS_MAX]])
             )
-    partial, missing = await _elsewhere(registry, index, left, ambiguous=ambiguous)
+    partial, missing = await _elsewhere(
+        registry, index, left, known_at=asked.as_known_at or history.LATEST, ambiguous=ambiguous
+    )
     counts = {"found": len(found), "partial": len(partial), "ambiguous": len(ambiguous), "not_found": len(missing)}
     body = {
         "instruments": msgspec.Raw(b"[" + b",".join(found) + b"]"), "partial": partial, "ambiguous": ambiguous,
@@ -308,14 +311,14 @@ def _head(index: Index, row: int) -> bytes:
 
 
 async def _elsewhere(
-    registry: Registry, index: Index, left: Sequence[str], *, ambiguous: list[Ambiguous]
+    registry: Registry, index: Index, left: Sequence[str], *, known_at: datetime, ambiguous: list[Ambiguous]
 ) -> tuple[list[Partial], list[Missing]]:
     """Identifiers that memory does not know: what they mean or meant according to the database."""
     if not left:
         return [], []
     brokers, day = index.view.shelf.brokers.texts[1:], index.view.as_of
     async with registry.database.transaction(read_only=True) as tx:
-        told = await lookup.meanings(tx, left, brokers=brokers, known_at=history.LATEST)
+        told = await lookup.meanings(tx, left, brokers=brokers, known_at=known_at)
     partial: list[Partial] = []
     missing: list[Missing] = []
     for text, found in zip(left, told, strict=True):

@@ -1,7 +1,8 @@
 """A query string is read, checked and published from one struct: its fields are the parameters."""
 
+from datetime import datetime
 from functools import cache
-from typing import TypeVar
+from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -12,6 +13,8 @@ from instrument_registry.http.problems import FieldProblem, refused, unknown_nam
 
 QUERY_LIMIT_BYTES = 8_192
 PARAMETER_LIMIT = 200
+
+KnownAt = Annotated[datetime, msgspec.Meta(tz=True, description="As was known at this instant.")]
 
 Query = TypeVar("Query", bound=msgspec.Struct)
 

@@ -1,6 +1,6 @@
 """Search, lists and suggestions."""
 
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -13,7 +13,7 @@ from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, list_response
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.problems import FieldProblem, refused, shown
-from instrument_registry.http.queries import read_query
+from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import InstrumentPage
 from instrument_registry.http.spelling import IN_CAPITALS, WORDS, spelt
@@ -32,6 +32,7 @@ class _Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     limit: Limit = 20
     cursor: Cursor | None = None
     as_of: date | None = None
+    as_known_at: KnownAt | None = None
     sort_by: SortBy = SortBy.RELEVANCE
     sort_order: SortOrder = SortOrder.ASCENDING
     facets: bool = False
@@ -76,6 +77,7 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     cursor: Cursor | None = None
     facets: bool = False
     as_of: date | None = None
+    as_known_at: KnownAt | None = None
 
 
 router = room(tag="search")
@@ -85,7 +87,9 @@ router = room(tag="search")
 async def search(request: Request) -> Response:
     """Find instruments by what a trader types."""
     asked = read_query(request.scope, SearchQuery)
-    return await _answer(request, _query(asked, text=asked.query), as_of=asked.as_of, where="query")
+    return await _answer(
+        request, _query(asked, text=asked.query), as_of=asked.as_of, known_at=asked.as_known_at, where="query"
+    )
 
 
 @router.post("/search", **describe(body=SearchBody, answer=InstrumentPage, means="The hits, best first"))
@@ -96,14 +100,14 @@ async def search_by_body(request: Request) -> Response:
         text=asked.query, filters=_spelt(asked.filters, where="body.filters"), sort_by=asked.sort_by,
         sort_order=asked.sort_order, limit=asked.limit, cursor=asked.cursor, facets=asked.facets,
     )  # fmt: skip
-    return await _answer(request, query, as_of=asked.as_of, where="body")
+    return await _answer(request, query, as_of=asked.as_of, known_at=asked.as_known_at, where="body")
 
 
 @router.get("/instruments", **describe(query=ListQuery, answer=InstrumentPage, means="The instruments"))
 async def list_instruments(request: Request) -> Response:
     """Every instrument that fulfils the conditions, page by page."""
     asked = read_query(request.scope, ListQuery)
-    return await _answer(request, _query(asked, text=""), as_of=asked.as_of, where="query")
+    return await _answer(request, _query(asked, text=""), as_of=asked.as_of, known_at=asked.as_known_at, where="query")
 
 
 def _query(asked: _Conditions, *, text: str) -> Query:
@@ -121,12 +125,14 @@ def _spelt(filters: Filters, *, where: str) -> Filters:
     return msgspec.structs.replace(filters, **spelt(given, where=where))
 
 
-async def _answer(request: Request, query: Query, *, as_of: date | None, where: str) -> Response:
+async def _answer(
+    request: Request, query: Query, *, as_of: date | None, known_at: datetime | None, where: str
+) -> Response:
     registry: Registry = request.app.state.registry
     catalogue = registry.catalogue
-    index = await catalogue.as_of(as_of)
+    index = await catalogue.as_of(as_of, known_at=known_at)
     try:
-        page: Page = catalogue.answers.search(index, query)
+        page: Page = catalogue.answers.search(index, query, known_at=known_at)
     except InvalidQuery as error:
         remedy = "Take next_cursor from the page before, with the same question, or leave it out to start again"
         problem = FieldProblem(field=f"{where}.cursor", problem=str(error), remedy=remedy, value=shown(query.cursor))
