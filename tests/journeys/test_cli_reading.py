@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -110,6 +111,12 @@ class TestShow:
 
         for part in ("isin", "Broker tokens", "zerodha", "Versions", "known since", "Facts", "instrument.listed"):
             assert part in shown
+
+    def test_it_is_shown_as_far_as_was_known_at_an_instant(self, instance: Serving) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+
+        assert "INE002A01018" in said(instance, "show", "NSE:RELIANCE", "--as-known-at", now)
+        assert "NSE:RELIANCE" in said(instance, "resolve", "NSE:RELIANCE", "--as-of", now[:10])
 
     def test_programs_get_four_documents(self, instance: Serving) -> None:
         instrument, tokens, overrides, history = map(

@@ -1,7 +1,9 @@
 """Tables: what a dump says is printed as it stands, for people and for pipes."""
 
+import msgspec
 import pytest
 
+from instrument_registry.cli.listing import Instrument, own
 from instrument_registry.cli.tables import facts, plain, table
 
 
@@ -15,6 +17,14 @@ class TestPlain:
 
     def test_nothing_can_steer_the_terminal(self) -> None:
         assert plain("a\x1b[31mred\nb\x07") == "a\ufffd[31mred\ufffdb\ufffd"
+
+
+class TestListing:
+    @pytest.mark.parametrize(("overridden", "lot"), [(None, "75"), ({}, "75"), ({"lot_size": 65}, "75*")])
+    def test_a_star_marks_an_operators_word_and_nothing_else(self, overridden: dict[str, int] | None, lot: str) -> None:
+        told = {"id": "1", "key": "NFO:NIFTY", "lot_size": 75, "overridden": overridden}
+
+        assert own(msgspec.convert(told, Instrument), "lot_size") == lot
 
 
 class TestTable:

@@ -45,10 +45,11 @@ REMEDIES = {
     "disk": "Make room in the data folder, or move it: INSTRUMENT_REGISTRY_DATA_DIR",
     "demo": "Wait until the demo is loaded, or start with INSTRUMENT_REGISTRY_DEMO=off",
     "demo_loaded": "Read the background worker's log; an empty data folder starts the demo anew",
+    "proved": "Searches are right again; report the index.proved lines of the log and what was ingested",
     "mornings": "Bring the dump: instrument-registry ingest BROKER; or look at instrument-registry schedule list",
 }
 # These do not keep requests from being answered.
-ONLY_NOTED = frozenset({"demo_loaded", "mornings"})
+ONLY_NOTED = frozenset({"proved", "demo_loaded", "mornings"})
 
 
 class Verdict(StrEnum):

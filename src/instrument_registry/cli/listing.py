@@ -18,7 +18,7 @@ class Instrument(msgspec.Struct):
     tick_size: str | None = None
     status: str = ""
     tokens: dict[str, str] = {}
-    overridden: dict[str, str | int | None] = {}
+    overridden: dict[str, str | int | None] | None = None
     why: str | None = None
     requested: str | None = None
 
@@ -56,4 +56,4 @@ def table_of(found: Iterable[Instrument], *, brokers: Sequence[str], first: str 
 def own(one: Instrument, field: str) -> str | None:
     """A field, with a star where an operator's word stands for the files'."""
     value = getattr(one, field)
-    return f"{value}*" if field in one.overridden else None if value is None else str(value)
+    return f"{value}*" if field in (one.overridden or {}) else None if value is None else str(value)

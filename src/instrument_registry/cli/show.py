@@ -40,7 +40,7 @@ class _Instrument(msgspec.Struct):
     status: str = ""
     is_test: bool = False
     streamable: bool = True
-    overridden: dict[str, str | int | None] = {}
+    overridden: dict[str, str | int | None] | None = None
 
 
 class _Token(msgspec.Struct):
@@ -154,9 +154,10 @@ def _print_instrument(one: _Instrument, past: _History) -> None:
 
 def _own(one: _Instrument, field: str) -> str | int | None:
     value: str | int | None = getattr(one, field)
-    if field not in one.overridden:
+    files_say = one.overridden or {}
+    if field not in files_say:
         return value
-    return f"{value} (overridden; the files say {one.overridden[field] or ABSENT})"
+    return f"{value} (overridden; the files say {files_say[field] or ABSENT})"
 
 
 def _print_tokens(told: _Tokens) -> None:
