@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 refused (already running, quarantined, not in this state).
 """
 
+import logging
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -80,6 +81,7 @@ app = typer.Typer(
 
 def run() -> NoReturn:
     """The program: a foreseen failure is one sentence on standard error and an exit code."""
+    logging.getLogger().addHandler(logging.NullHandler())  # what libraries mutter is no sentence of ours
     try:
         app()
     except RegistryError as error:
