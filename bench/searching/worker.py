@@ -23,8 +23,8 @@ READY_WITHIN_SECONDS = 180.0
 KNOWN_FROM = datetime(2026, 1, 1, tzinfo=UTC)
 # Readers of whole catalogues do without them.
 SPARED = (
-    "alter table broker_tokens drop constraint broker_tokens_mean_one_instrument",
-    "drop index broker_tokens_key, broker_tokens_token, broker_tokens_exchange_token, broker_tokens_instrument",
+    "alter table broker_tokens drop constraint if exists broker_tokens_mean_one_instrument",
+    "drop index if exists broker_tokens_key, broker_tokens_token, broker_tokens_exchange_token, broker_tokens_instrument",
 )
 INSTRUMENTS = "copy instruments (id, ulid, listed_on, expiry) from stdin"
 VERSIONS = """
