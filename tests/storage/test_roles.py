@@ -1,15 +1,19 @@
 """A server of somebody else: its owner is no superuser, and the service may do less than the owner."""
 
+import os
 import secrets
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from instrument_registry.database import login_of, migrations, role_to_work_under
+from instrument_registry.database import RightsLacking, login_of, migrations, role_to_work_under
 from instrument_registry.database.migrations import MigrationRefused
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import close_registry, open_registry
@@ -61,9 +65,7 @@ class TestAnOutsideDatabase:
 
     @pytest.mark.parametrize("may_create_roles", [True], indirect=True)
     async def test_a_login_is_admitted_and_stays_itself(self, outside: Outside) -> None:
-        login = f"{outside.name}_service"
-        with psycopg.connect(outside.admin, autocommit=True) as admin:
-            admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(login)))
+        login = made_login(outside)
         migrations.migrate(outside.owner, service_login=login)
         service = make_conninfo(outside.owner, user=login, password="x")
 
@@ -82,10 +84,62 @@ class TestAnOutsideDatabase:
 
     @pytest.mark.parametrize("may_create_roles", [False], indirect=True)
     def test_an_owner_who_may_too_little_learns_what_to_ask_for(self, outside: Outside) -> None:
-        with pytest.raises(MigrationRefused, match="create role") as refused:
+        made_login(outside)
+        with pytest.raises(RightsLacking, match="create role") as refused:
             migrations.migrate(outside.owner)
-        remedy = str(refused.value).split("run: ")[1]
-        with psycopg.connect(outside.admin, autocommit=True) as admin:
-            admin.execute(remedy.encode())
+        follow(refused.value, outside)
 
-        assert migrations.migrate(outside.owner) == migrations.revisions()
+        assert migrations.migrate(outside.owner, service_login=f"{outside.name}_service") == migrations.revisions()
+
+    @pytest.mark.parametrize("may_create_roles", [False], indirect=True)
+    def test_an_owner_who_may_not_admit_others_learns_what_to_ask_for(self, outside: Outside) -> None:
+        login, rights = made_login(outside), sql.Identifier(f"{outside.name}_rights")
+        with psycopg.connect(outside.admin, autocommit=True) as admin:
+            admin.execute(sql.SQL("create role {} nologin").format(rights))
+            admin.execute(sql.SQL("grant {} to {}").format(rights, sql.Identifier(outside.name)))
+        with pytest.raises(RightsLacking, match="grant") as refused:
+            migrations.migrate(outside.owner, service_login=login)
+        follow(refused.value, outside)
+
+        assert migrations.migrate(outside.owner, service_login=login) == []
+
+    @pytest.mark.parametrize("may_create_roles", [True], indirect=True)
+    @pytest.mark.parametrize("migrated", [True, False], ids=["migrated", "empty"])
+    def test_a_login_nobody_admitted_is_told_so_in_one_sentence(
+        self, outside: Outside, migrated: bool, tmp_path: Path
+    ) -> None:
+        login = made_login(outside)
+        if migrated:
+            migrations.migrate(outside.owner)
+        service = make_conninfo(outside.owner, user=login, password="x")
+
+        for command in ("api", "worker"):
+            ended = start(command, url=service, folder=tmp_path)
+            assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+            assert f"migrate --service-role {login}" in ended.stderr
+
+
+def made_login(outside: Outside) -> str:
+    login = f"{outside.name}_service"
+    with psycopg.connect(outside.admin, autocommit=True) as admin:
+        admin.execute(sql.SQL("create role {} login password 'x'").format(sql.Identifier(login)))
+    return login
+
+
+def follow(refusal: RightsLacking, outside: Outside) -> None:
+    """Do as the refusal says, as an administrator."""
+    with psycopg.connect(outside.admin, autocommit=True) as admin:
+        admin.execute(str(refusal).split("run: ")[1].encode())
+
+
+def start(command: str, *, url: str, folder: Path) -> "subprocess.CompletedProcess[str]":
+    own = {name: value for name, value in os.environ.items() if not name.startswith("INSTRUMENT_REGISTRY_")}
+    own |= {
+        "INSTRUMENT_REGISTRY_DATABASE_URL": url,
+        "INSTRUMENT_REGISTRY_DATA_DIR": str(folder),
+        "INSTRUMENT_REGISTRY_PORT": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "instrument_registry", command], env=own, capture_output=True, text=True, timeout=60
+    )

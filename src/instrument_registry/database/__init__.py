@@ -4,9 +4,20 @@ from instrument_registry.database.pool import (
     SCHEMA,
     Database,
     DatabaseUnavailable,
+    NotMigrated,
+    RightsLacking,
     Transaction,
     login_of,
     role_to_work_under,
 )
 
-__all__ = ["SCHEMA", "Database", "DatabaseUnavailable", "Transaction", "login_of", "role_to_work_under"]
+__all__ = [
+    "SCHEMA",
+    "Database",
+    "DatabaseUnavailable",
+    "NotMigrated",
+    "RightsLacking",
+    "Transaction",
+    "login_of",
+    "role_to_work_under",
+]

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from instrument_registry.database.pool import SCHEMA, DatabaseUnavailable, conninfo
+from instrument_registry.database.pool import SCHEMA, DatabaseUnavailable, RightsLacking, conninfo
 from instrument_registry.errors import Conflict, Invalid
 
 Half = Literal["pre", "post", "all"]
@@ -92,7 +92,7 @@ def migrate(
     """Apply what is missing of one half, or of both, and say what was applied.
 
     `service_login` is a role that shall be allowed to work as the service; `until` is the last number to apply.
-    Raises: MigrationRefused, DatabaseUnavailable.
+    Raises: MigrationRefused, RightsLacking, DatabaseUnavailable.
     """
     with _connected(url) as lock:
         lock.execute("select pg_advisory_lock(%s)", (LOCK,))
@@ -135,8 +135,9 @@ def _prepare(connection: "psycopg.Connection[TupleRow]") -> str:
     role = f"{database}_rights"
     if len(role.encode()) > 63:
         raise Invalid(f"The database name {database} is too long: at most 56 bytes")
+    known = _one(connection, "select rolname from pg_roles where rolname = %s", role) is not None
     try:
-        if _one(connection, "select rolname from pg_roles where rolname = %s", role) is None:
+        if not known:
             connection.execute(sql.SQL("create role {} nologin").format(sql.Identifier(role)))
             connection.execute(sql.SQL("grant {} to current_user").format(sql.Identifier(role)))
         connection.execute(
@@ -147,10 +148,10 @@ def _prepare(connection: "psycopg.Connection[TupleRow]") -> str:
             connection.execute(sql.SQL("create schema {}").format(sql.Identifier(SCHEMA)))
     except psycopg.errors.InsufficientPrivilege as error:
         user = _one(connection, "select current_user")
-        raise MigrationRefused(
+        making = "" if known else f'create role "{role}" nologin; '
+        raise RightsLacking(
             f"{user} may not prepare the database; let an administrator run: "
-            f'create role "{role}" nologin; grant "{role}" to "{user}"; '
-            f'grant create on database "{database}" to "{user}"',
+            f'{making}grant "{role}" to "{user}" with admin option; grant create on database "{database}" to "{user}"',
         ) from error
     return role
 
@@ -179,7 +180,16 @@ def _upgrade(url: str, number: str, *, role: str) -> None:
 def _admit(connection: "psycopg.Connection[TupleRow]", role: str, login: str) -> None:
     if _one(connection, "select rolname from pg_roles where rolname = %s", login) is None:
         raise MigrationRefused(f"There is no role {login}; create it with LOGIN and a password first", role=login)
-    connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), sql.Identifier(login)))
+    if _one(connection, "select pg_has_role(%s, %s, 'usage')::text", login, role) == "true":
+        return
+    try:
+        connection.execute(sql.SQL("grant {} to {}").format(sql.Identifier(role), sql.Identifier(login)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        user = _one(connection, "select current_user")
+        raise RightsLacking(
+            f"{user} may not admit {login}; let an administrator run: "
+            f'grant "{role}" to "{user}" with admin option; grant "{role}" to "{login}"',
+        ) from error
 
 
 def _one(connection: "psycopg.Connection[TupleRow]", query: str, *values: object) -> str | None:

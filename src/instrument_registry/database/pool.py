@@ -14,6 +14,11 @@ from instrument_registry.errors import Unavailable
 SCHEMA = "instrument_registry"
 Transaction = psycopg.AsyncConnection[TupleRow]
 
+LOGIN = """
+select current_user, has_schema_privilege(n.oid, 'usage'), pg_has_role(current_user, n.nspowner, 'usage')
+  from (select) as here left join pg_namespace n on n.nspname = %(schema)s
+"""
+
 ISOLATION = {
     "read committed": psycopg.IsolationLevel.READ_COMMITTED,
     "repeatable read": psycopg.IsolationLevel.REPEATABLE_READ,
@@ -26,6 +31,18 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer in time, or refused for a passing reason."""
 
     title = "The database cannot answer right now"
+
+
+class RightsLacking(Unavailable):
+    """An administrator of the database, or the tables' owner, has to let this login do it."""
+
+    title = "The database does not allow this"
+
+
+class NotMigrated(Unavailable):
+    """The tables have to be made before anything works with them."""
+
+    title = "The database has no tables yet"
 
 
 class Database:
@@ -184,16 +201,24 @@ def login_of(url: str) -> str | None:
 
 
 async def role_to_work_under(url: str) -> str | None:
-    """The service's role if this login owns the tables and so could do too much, else None."""
+    """The service's role if this login owns the tables and so could do too much, else None.
+
+    Raises: NotMigrated, RightsLacking for a login that was not admitted, DatabaseUnavailable.
+    """
     with _named():
         async with await psycopg.AsyncConnection.connect(conninfo(url), autocommit=True) as connection:
-            cursor = await connection.execute(
-                "select 1 from pg_namespace "
-                "where nspname = %s and pg_has_role(current_user, nspowner, 'usage') and to_regproc(%s) is not null",
-                (SCHEMA, f"{SCHEMA}.service_role"),
-            )
-            if await cursor.fetchone() is None:
+            cursor = await connection.execute(LOGIN, {"schema": SCHEMA})
+            login, admitted, owner = await cursor.fetchone() or ("", None, False)
+            remedy = f"let the tables' owner run: instrument-registry migrate --service-role {login}"
+            if admitted is None:
+                raise NotMigrated(f"Nothing has been made for the registry; {remedy}")
+            if not admitted:
+                raise RightsLacking(f"{login} has not been admitted to the tables; {remedy}", login=login)
+            if not owner:
                 return None
+            cursor = await connection.execute("select to_regproc(%s) is not null", (f"{SCHEMA}.service_role",))
+            if await cursor.fetchone() != (True,):
+                raise NotMigrated(f"The tables are not finished; {remedy}")
             cursor = await connection.execute(f"select {SCHEMA}.service_role()".encode())
             row = await cursor.fetchone()
             return None if row is None else str(row[0])
