@@ -5,15 +5,16 @@ from decimal import Decimal
 from typing import Annotated
 
 import msgspec
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry.catalog import feed
-from instrument_registry.catalog.search.chains import Strike, chain, expiries
+from instrument_registry.catalog.search.chains import Chain, Strike, chain, expiries
 from instrument_registry.catalog.search.view import View
 from instrument_registry.errors import NotFound
 from instrument_registry.http.correlation import correlation_of
-from instrument_registry.http.encoding import json_response, response_time_ms
+from instrument_registry.http.encoding import entity_tag, json_response, not_modified, response_time_ms
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import FieldProblem, refused
@@ -51,7 +52,7 @@ router = room(tag="chains")
 
 @router.get(
     "/chains/{underlying}",
-    **describe(query=ChainQuery, answer=ChainAnswer, means="The chain", problems=(ChainNotFound,)),
+    **describe(query=ChainQuery, answer=ChainAnswer, means="The chain", problems=(ChainNotFound,), tagged=True),
 )
 async def option_chain(request: Request) -> Response:
     """The options of an underlying that end on one day, by strike, with both sides."""
@@ -62,6 +63,9 @@ async def option_chain(request: Request) -> Response:
     venues = spelt({"venue": (asked.venue,) if asked.venue else ()}, where="query")["venue"]
     brokers = spelt({"broker": asked.broker}, where="query")["broker"]
     venue = venues[0] if venues else None
+    tag = entity_tag(view.position, view.as_of, asked, underlying)
+    if unchanged := not_modified(request.scope, tag):
+        return unchanged
     days = expiries(view, underlying, venue=venue)
     found = chain(view, underlying, _expiry(asked.expiry), venue=venue) if days else None
     if found is None:
@@ -90,13 +94,14 @@ async def option_chain(request: Request) -> Response:
             strike_interval=None if interval is None else _text(interval),
             at_the_money=None if at_the_money is None else _text(at_the_money.price),
             one_sided=[_text(strike.price) for strike in found.one_sided],
-            completeness=_completeness(shown),
+            completeness=_completeness(view, found),
             as_of=view.as_of,
             catalog_position=view.position,
             index_age_seconds=registry.catalogue.age_seconds,
             correlation_id=correlation_of(request.scope),
             response_time_ms=response_time_ms(request.scope),
-        )
+        ),
+        headers={"etag": tag},
     )
 
 
@@ -125,11 +130,14 @@ def _side(view: View, row: int, brokers: tuple[str, ...]) -> ChainSide:
     return msgspec.structs.replace(side, tokens=tokens)
 
 
-def _completeness(strikes: list[ChainStrike]) -> dict[str, float]:
-    """Of each broker, the share of the chain's contracts it has a token for."""
-    sides = [side for strike in strikes for side in (strike.call, strike.put) if side is not None]
-    brokers = sorted({broker for side in sides for broker in side.tokens})
-    return {broker: round(sum(broker in side.tokens for side in sides) / len(sides), 4) for broker in brokers}
+def _completeness(view: View, found: Chain) -> dict[str, float]:
+    """Of each broker, the share of the whole chain's contracts it has a token for."""
+    rows = [row for strike in found.strikes for row in (strike.call, strike.put) if row is not None]
+    masks = view.columns.brokers[rows]
+    counts = {
+        broker: int(np.count_nonzero(masks >> code & 1)) for code, broker in enumerate(view.shelf.brokers.texts) if code
+    }
+    return {broker: round(count / len(rows), 4) for broker, count in sorted(counts.items()) if count}
 
 
 def _text(number: Decimal) -> str:

@@ -1,8 +1,9 @@
 """One instrument and many: resolving identifiers, their history, their broker tokens."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from instrument_registry.catalog import feed, history, lookup
 from instrument_registry.catalog.history import InstrumentNotFound
 from instrument_registry.catalog.search import Index, Query
 from instrument_registry.catalog.search.lookup import Resolved, resolve
-from instrument_registry.errors import Conflict, Invalid
+from instrument_registry.errors import Conflict
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import (
@@ -26,6 +27,7 @@ from instrument_registry.http.encoding import (
 )
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
+from instrument_registry.http.problems import FieldProblem, refused
 from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import (
@@ -45,6 +47,7 @@ from instrument_registry.http.shapes import (
 from instrument_registry.wiring import Registry
 
 BULK_MAX = 10_000
+AT_ONCE = 1_000  # identifiers of a bulk between which others have their turn
 SUGGESTED = 20
 SUGGESTIONS = 3
 AMBIGUOUS_MAX = 20
@@ -114,21 +117,26 @@ async def bulk(request: Request) -> Response:
     index = await registry.catalogue.as_of(asked.as_of, known_at=asked.as_known_at)
     view = index.view
     answers = resolve(view, asked.instrument_ids)
+    left = [place for place, answer in enumerate(answers) if not answer.rows]
+    told = await _elsewhere(registry, index, asked, left)
     found: list[bytes] = []
+    partial: list[Partial] = []
     ambiguous: list[Ambiguous] = []
-    left: list[str] = []
-    for text, answer in zip(asked.instrument_ids, answers, strict=True):
-        if not answer.rows:
-            left.append(text)
-        elif _one_of_many(answer):
-            found.append(_bulk_item(index, text, answer.rows[0], whole=asked.include_metadata))
+    missing: list[Missing] = []
+    for place, (text, answer) in enumerate(zip(asked.instrument_ids, answers, strict=True)):
+        if place and place % AT_ONCE == 0:
+            await asyncio.sleep(0)  # so that nobody's search waits for all of it
+        rows = answer.rows or told[place].rows
+        if rows and (len(rows) == 1 or answer.by == "symbol"):
+            found.append(_bulk_item(index, text, rows[0], whole=asked.include_metadata))
+        elif rows:
+            candidates = [_candidate(index, row) for row in rows[:AMBIGUOUS_MAX]]
+            ambiguous.append(Ambiguous(requested=text, candidates=candidates))
+        elif told[place].intervals:
+            partial.append(Partial(requested=text, intervals=told[place].intervals))
         else:
-            ambiguous.append(
-                Ambiguous(requested=text, candidates=[_candidate(index, row) for row in answer.rows[:AMBIGUOUS_MAX]])
-            )
-    partial, missing = await _elsewhere(
-        registry, index, left, known_at=asked.as_known_at or history.LATEST, ambiguous=ambiguous
-    )
+            suggestions = _suggest(index, text) if len(missing) < SUGGESTED else []
+            missing.append(Missing(requested=text, suggestions=suggestions))
     counts = {"found": len(found), "partial": len(partial), "ambiguous": len(ambiguous), "not_found": len(missing)}
     body = {
         "instruments": msgspec.Raw(b"[" + b",".join(found) + b"]"), "partial": partial, "ambiguous": ambiguous,
@@ -215,7 +223,10 @@ def _identifier(asked: OneQuery) -> str:
         return asked.identifier
     if asked.identifier is None and asked.broker and asked.token:
         return f"{asked.broker}:{asked.segment}:{asked.token}" if asked.segment else f"{asked.broker}:{asked.token}"
-    raise Invalid("Send either `identifier`, or `broker` and `token` (and `segment`)", field="query.identifier")
+    given = ", ".join(name for name in ("identifier", "broker", "segment", "token") if getattr(asked, name) is not None)
+    remedy = "Send either `identifier`, or `broker` and `token` (and `segment`)"
+    problem = "is missing" if asked.identifier is None else "goes with no other parameter"
+    raise refused([FieldProblem(field="query.identifier", problem=problem, remedy=remedy, value=given or None)])
 
 
 async def _one(request: Request, text: str, *, as_of: date | None, known_at: datetime | None) -> Response:
@@ -228,14 +239,20 @@ async def _one(request: Request, text: str, *, as_of: date | None, known_at: dat
             candidates = [_candidate(index, row) for row in answer.rows[:AMBIGUOUS_MAX]]
             raise _ambiguous(text, candidates)
         if answer.rows:
-            content = index.view.fragment(answer.rows[0]) + b"}"
-            tag = entity_tag(content)
-            return not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
+            return _from_memory(request, index, answer.rows[0])
     day = as_of or catalogue.today()
     meaning = await meant(request, text, day, known_at=known_at or history.LATEST)
+    if known_at is None and (rows := resolve(index.view, [meaning.ulid])[0].rows):
+        return _from_memory(request, index, rows[0])
     shown = await _then(registry, meaning, day, known_at=known_at or history.LATEST)
     tag = entity_tag(shown)
     return not_modified(request.scope, tag) or bytes_response(json_bytes(shown), headers={"etag": tag})
+
+
+def _from_memory(request: Request, index: Index, row: int) -> Response:
+    content = index.view.fragment(row) + b"}"
+    tag = entity_tag(content)
+    return not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
 
 
 async def meant(request: Request, text: str, day: date, *, known_at: datetime) -> lookup.Meaning:
@@ -310,33 +327,33 @@ def _head(index: Index, row: int) -> bytes:
     return index.view.shelf.text(index.view.columns, row).partition(b',"symbol":')[0]
 
 
-async def _elsewhere(
-    registry: Registry, index: Index, left: Sequence[str], *, known_at: datetime, ambiguous: list[Ambiguous]
-) -> tuple[list[Partial], list[Missing]]:
-    """Identifiers that memory does not know: what they mean or meant according to the database."""
+class _Told(NamedTuple):
+    """What the database says of an identifier: rows that it means on the day, else what it meant and when."""
+
+    rows: tuple[int, ...] = ()
+    intervals: Sequence[MeaningInterval] = ()
+
+
+async def _elsewhere(registry: Registry, index: Index, asked: BulkBody, left: Sequence[int]) -> dict[int, _Told]:
+    """What identifiers that memory does not know mean or meant, by their place."""
     if not left:
-        return [], []
-    brokers, day = index.view.shelf.brokers.texts[1:], index.view.as_of
+        return {}
+    texts = [asked.instrument_ids[place] for place in left]
+    brokers, known_at = index.view.shelf.brokers.texts[1:], asked.as_known_at or history.LATEST
     async with registry.database.transaction(read_only=True) as tx:
-        told = await lookup.meanings(tx, left, brokers=brokers, known_at=known_at)
-    partial: list[Partial] = []
-    missing: list[Missing] = []
-    for text, found in zip(left, told, strict=True):
-        meant = lookup.joined(found)
-        now = {meaning.ulid: Candidate(id=meaning.ulid, key=meaning.key) for meaning in meant if meaning.at(day)}
-        if now:
-            ambiguous.append(Ambiguous(requested=text, candidates=list(now.values())))
-        elif meant:
-            intervals = [
-                MeaningInterval(id=one.ulid, key=one.key, valid_from=one.valid_from, valid_to=one.valid_to)
-                for one in meant
-            ]
-            partial.append(Partial(requested=text, intervals=intervals))
-        else:
-            missing.append(
-                Missing(requested=text, suggestions=_suggest(index, text) if len(missing) < SUGGESTED else [])
-            )
-    return partial, missing
+        meanings = [
+            lookup.joined(found) for found in await lookup.meanings(tx, texts, brokers=brokers, known_at=known_at)
+        ]
+    told: dict[int, _Told] = {}
+    for place, meant_ in zip(left, meanings, strict=True):
+        now = list(dict.fromkeys(one.ulid for one in meant_ if one.at(index.view.as_of)))
+        rows = tuple(row for answer in resolve(index.view, now) for row in answer.rows) if now else ()
+        told[place] = _Told(rows, [_interval(one) for one in meant_])
+    return told
+
+
+def _interval(meaning: lookup.Meaning) -> MeaningInterval:
+    return MeaningInterval(id=meaning.ulid, key=meaning.key, valid_from=meaning.valid_from, valid_to=meaning.valid_to)
 
 
 def _suggest(index: Index, text: str) -> list[Candidate]:

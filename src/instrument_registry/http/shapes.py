@@ -3,6 +3,7 @@
 Hot paths send JSON that was prepared when the row entered the index; a test reads real answers back with these.
 """
 
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import Literal
 
@@ -84,7 +85,7 @@ class Partial(msgspec.Struct, frozen=True, kw_only=True):
     """An identifier that means nothing on the day, but did or will on others."""
 
     requested: str
-    intervals: list[MeaningInterval]
+    intervals: Sequence[MeaningInterval]
 
 
 class Ambiguous(msgspec.Struct, frozen=True, kw_only=True):
