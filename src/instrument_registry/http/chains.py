@@ -17,13 +17,14 @@ from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import entity_tag, json_response, not_modified, response_time_ms
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
-from instrument_registry.http.problems import FieldProblem, refused
+from instrument_registry.http.problems import FieldProblem, refused, shown
 from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import ChainAnswer, ChainExpiry, ChainSide, ChainStrike
 from instrument_registry.http.spelling import spelt
 from instrument_registry.wiring import Registry
 
+PRICE_MAX = 10**9
 WORDS = ("nearest", "weekly", "monthly")
 
 
@@ -63,6 +64,10 @@ async def option_chain(request: Request) -> Response:
     venues = spelt({"venue": (asked.venue,) if asked.venue else ()}, where="query")["venue"]
     brokers = spelt({"broker": asked.broker}, where="query")["broker"]
     venue = venues[0] if venues else None
+    if asked.price is not None and not (asked.price.is_finite() and abs(asked.price) <= PRICE_MAX):
+        remedy = f"Send a number of at most {PRICE_MAX}"
+        value = shown(str(asked.price))
+        raise refused([FieldProblem(field="query.price", problem="is no price", remedy=remedy, value=value)])
     tag = entity_tag(view.position, view.as_of, asked, underlying)
     if unchanged := not_modified(request.scope, tag):
         return unchanged
@@ -80,7 +85,7 @@ async def option_chain(request: Request) -> Response:
     if asked.strikes is not None and at_the_money is not None:
         middle = strikes.index(at_the_money)
         strikes = strikes[max(0, middle - asked.strikes) : middle + asked.strikes + 1]
-    shown = [_strike(view, strike, brokers) for strike in strikes]
+    told = [_strike(view, strike, brokers) for strike in strikes]
     interval = found.interval
     return json_response(
         ChainAnswer(
@@ -90,7 +95,7 @@ async def option_chain(request: Request) -> Response:
             expires_at=feed.expires_at(found.venue, found.underlying, found.expiry.day),
             cycle=found.expiry.cycle,
             expiries=[ChainExpiry(expiry=day.day, cycle=day.cycle) for day in days],
-            strikes=shown,
+            strikes=told,
             strike_interval=None if interval is None else _text(interval),
             at_the_money=None if at_the_money is None else _text(at_the_money.price),
             one_sided=[_text(strike.price) for strike in found.one_sided],
