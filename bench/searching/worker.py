@@ -71,7 +71,11 @@ def worker(database_url: str, *, port: int, data_dir: Path) -> Iterator["subproc
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:  # it may be building an index
+            process.kill()
+            process.wait()
 
 
 def key_for(database_url: str, *, data_dir: Path) -> str:
