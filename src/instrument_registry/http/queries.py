@@ -1,5 +1,6 @@
 """A query string is read, checked and published from one struct: its fields are the parameters."""
 
+import re
 from datetime import datetime
 from functools import cache
 from typing import Annotated, TypeVar
@@ -13,6 +14,7 @@ from instrument_registry.http.problems import FieldProblem, refused, unknown_nam
 
 QUERY_LIMIT_BYTES = 8_192
 PARAMETER_LIMIT = 200
+DATED = re.compile(r"\d{4}-", re.ASCII)
 
 KnownAt = Annotated[datetime, msgspec.Meta(tz=True, description="As was known at this instant.")]
 
@@ -61,6 +63,10 @@ def _values(query_string: bytes, kind: type[msgspec.Struct]) -> dict[str, str | 
         elif value.lower() == "null" and name not in _texts(kind):  # msgspec would read it as absent
             problem = FieldProblem(field=f"query.{name}", problem="is not a value", remedy="Leave it out", value=value)
             raise refused([problem])
+        elif name in _instants(kind) and not DATED.match(value):  # msgspec would read seconds of the epoch
+            what = "an instant (YYYY-MM-DDThh:mm:ssZ)"
+            problem = FieldProblem(field=f"query.{name}", problem=f"is not {what}", remedy=f"Send {what}", value=value)
+            raise refused([problem])
         else:
             values[name] = value
     return values
@@ -92,6 +98,11 @@ def _whole(problem: str, remedy: str) -> FieldProblem:
 def _lists(kind: type[msgspec.Struct]) -> frozenset[str]:
     several = (msgspec.inspect.ListType, msgspec.inspect.VarTupleType)
     return frozenset(name for name, part in _parts(kind) if isinstance(part, several))
+
+
+@cache
+def _instants(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(name for name, part in _parts(kind) if isinstance(part, msgspec.inspect.DateTimeType))
 
 
 @cache
