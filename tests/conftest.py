@@ -49,6 +49,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("server_name", ["embedded", "outside"] if both else ["embedded"], scope="session")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the catalogue of all dumps first: one process builds it while the others have all the rest to do."""
+    items.sort(key=lambda item: "everything" not in getattr(item, "fixturenames", ()))
+
+
 def pytest_unconfigure() -> None:
     """The main process sends the keeper home; if it dies first, the keeper notices."""
     folder = _keeper_folder()
