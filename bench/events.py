@@ -14,10 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reports import keep
 
 from instrument_registry import events
 from instrument_registry.catalog.events import Evidence, InstrumentListed
@@ -283,22 +286,8 @@ def main() -> None:
         asyncio.run(sequence(chosen.sequence))
         return
     found = measure(facts=chosen.facts, singles=chosen.singles, seconds=chosen.seconds)
-    missed = sorted(name for name, target in TARGETS.items() if not met(name, found[name], target))
-    report = {
-        "bench": "events",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpus": os.cpu_count(),
-        "python": sys.version.split()[0],
-        "targets": TARGETS,
-        "passed": not missed,
-        "results": found,
-    }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "events.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=2))
-    print(f"missed: {', '.join(missed) or 'nothing'}")
-    sys.exit(bool(missed))
+    samples = {"facts": chosen.facts, "singles": chosen.singles, "seconds": chosen.seconds}
+    sys.exit(keep("events", found, bars=TARGETS, samples=samples))
 
 
 def measure(*, facts: int, singles: int, seconds: float) -> dict[str, float]:
@@ -323,11 +312,6 @@ def measure(*, facts: int, singles: int, seconds: float) -> dict[str, float]:
             return asyncio.run(run())
         finally:
             server.stop()
-
-
-def met(name: str, value: float, target: float) -> bool:
-    """Rates are to be reached, times and shares to be kept below."""
-    return value >= target if name.endswith("_per_second") else value <= target
 
 
 if __name__ == "__main__":

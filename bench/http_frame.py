@@ -6,7 +6,6 @@ Run: python bench/http_frame.py [--seconds 3] [--rounds 5] [--bodies 300 8000]
 
 import argparse
 import asyncio
-import json
 import os
 import socket
 import statistics
@@ -14,9 +13,12 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reports import keep
 
 CONNECTIONS = 16
 KINDS = ("bare", "frame", "frame, no log line")
@@ -183,23 +185,13 @@ def main() -> None:
         serve(chosen.serve[0], int(chosen.serve[1]), int(chosen.serve[2]))
         return
     results = [compare(size, seconds=chosen.seconds, rounds=chosen.rounds) for size in chosen.bodies]
-    passed = all(result["ratio_to_bare"]["frame"] >= TARGET for result in results)  # type: ignore[index]
-    report = {
-        "bench": "http_frame",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cpus": os.cpu_count(),
-        "python": sys.version.split()[0],
-        "target_ratio": TARGET,
-        "passed": passed,
-        "results": results,
+    bars = {f"times_bare_{size}_bytes": TARGET for size in chosen.bodies}
+    found: dict[str, object] = {
+        name: result["ratio_to_bare"]["frame"]
+        for name, result in zip(bars, results, strict=True)  # type: ignore[index]
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "http_frame.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    for result in results:
-        print(json.dumps({name: result[name] for name in ("body_bytes", "medians", "ratio_to_bare")}))
-    print(f"frame at or above {TARGET:.0%} of bare: {'yes' if passed else 'no'}")
-    sys.exit(not passed)
+    samples = {"seconds": chosen.seconds, "rounds": chosen.rounds, "connections": CONNECTIONS}
+    sys.exit(keep("http_frame", found | {"bodies": results}, bars=bars, samples=samples))
 
 
 if __name__ == "__main__":
