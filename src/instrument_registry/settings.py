@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     url: str | None = None  # another instance, for commands that ask one
     key: SecretStr | None = None
     log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
-    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+    log_level: Annotated[str, Field(pattern="^(auto|debug|info|warning|error)$")] = "auto"
 
     @classmethod
     def load(cls, **given: object) -> Self:

@@ -21,8 +21,8 @@ Gatherer = Callable[[], Awaitable[bytes]]
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *, level: str = "info") -> None:
-    """Log to standard error: lines for programs, or for people where a person looks."""
+def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *, level: str = "auto") -> None:
+    """Log to standard error: lines for programs, or for people where a person looks; people are told what is wrong."""
     pretty = form == "pretty" or (form == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -37,6 +37,8 @@ def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *,
             structlog.processors.JSONRenderer(sort_keys=True),
         ]
     )
+    if level == "auto":
+        level = "warning" if pretty else "info"
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *final],

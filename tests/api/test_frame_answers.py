@@ -9,11 +9,15 @@ import pytest
 import pytest_asyncio
 import zstandard
 from prometheus_client import REGISTRY
+from starlette.routing import Route
+from starlette.types import Message, Receive, Send
+from starlette.types import Scope as AsgiScope
 from structlog.testing import capture_logs
 
 import frame
 from instrument_registry.access.model import Scope
 from instrument_registry.http.compression import chosen_coding
+from instrument_registry.http.metrics import Requests
 
 
 @pytest_asyncio.fixture
@@ -206,6 +210,30 @@ class TestPaths:
         answer = await client.head("/plain")
 
         assert answer.status_code == 200
+
+
+class TestLogLines:
+    @pytest.mark.parametrize(
+        ("route", "status", "level"),
+        [("/health", 200, "debug"), ("/health/ready", 503, "debug"), ("/health", 0, "debug"), ("/health", 500, "info"),
+         ("/metrics", 200, "debug"), ("/api/words", 200, "info"), ("/api/words", 503, "info")],
+    )  # fmt: skip
+    async def test_a_probe_that_is_answered_as_foreseen_is_no_news(self, route: str, status: int, level: str) -> None:
+        async def app(scope: AsgiScope, receive: Receive, send: Send) -> None:
+            if status:
+                await send({"type": "http.response.start", "status": status, "headers": []})
+
+        async def receive() -> Message:
+            return {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            pass
+
+        scope = {"type": "http", "method": "GET", "path": route, "route": Route(route, lambda request: None)}
+        with capture_logs() as logs:
+            await Requests(app)(scope, receive, send)
+
+        assert [(line["event"], line["log_level"]) for line in logs] == [("http.request", level)]
 
 
 class TestNumbers:

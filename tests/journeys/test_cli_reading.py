@@ -84,6 +84,14 @@ class TestSearch:
         assert "YYYY-MM-DD" in sentence
 
 
+class TestTheFirstStart:
+    def test_it_says_what_it_waits_for_and_not_how_often_it_looked(self, instance: Serving) -> None:
+        words = instance.words()
+
+        assert words.index("loading the demo universe") < words.index("Stop with Ctrl-C")
+        assert '"path": "/health' not in words
+
+
 class TestResolve:
     def test_identifiers_of_any_sort_come_back_in_one_table(self, instance: Serving) -> None:
         shown = json.loads(said(instance, "search", "reliance", "-n", "1", "--json"))["instruments"][0]

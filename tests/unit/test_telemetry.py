@@ -65,6 +65,32 @@ async def test_a_lone_process_answers_for_itself(monkeypatch: pytest.MonkeyPatch
     assert b"process_cpu_seconds_total" in await gathering()
 
 
+SPEAKS = """
+import structlog
+from instrument_registry.telemetry import configure_logging
+
+configure_logging({form!r}, level={level!r})
+log = structlog.get_logger()
+log.debug("small")
+log.info("usual")
+log.warning("wrong")
+"""
+
+
+@pytest.mark.parametrize(
+    ("form", "level", "said"),
+    [("pretty", "auto", ["wrong"]), ("json", "auto", ["usual", "wrong"]), ("pretty", "info", ["usual", "wrong"])],
+)
+def test_people_are_told_what_is_wrong_and_programs_what_is_usual_too(form: str, level: str, said: list[str]) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    lines = subprocess.run(
+        [sys.executable, "-c", SPEAKS.format(form=form, level=level)],
+        env=environment, capture_output=True, text=True, check=True,
+    ).stderr.splitlines()  # fmt: skip
+
+    assert [word for line in lines for word in ("small", "usual", "wrong") if word in line] == said
+
+
 FAILS = """
 import structlog
 from instrument_registry.telemetry import configure_logging

@@ -21,8 +21,9 @@ IN_FLIGHT = Gauge("instrument_registry_http_requests_in_flight", "Requests that 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED = "unmatched"
-# Probes and scrapes come every few seconds and say nothing when they go well.
+# Probes and scrapes come every few seconds, and "not ready" is an answer like another.
 QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
+NOT_READY = 503
 
 log = structlog.get_logger("http")
 
@@ -60,8 +61,8 @@ class Requests:
             route = getattr(scope.get("route"), "path_format", UNMATCHED)
             _counter(method, route, status).inc()
             _histogram(method, route).observe(seconds)
-            if status >= 400 or status == 0 or route not in QUIET:
-                _log(scope, method, route, status=status, seconds=seconds, sent_bytes=sent_bytes)
+            told = log.debug if route in QUIET and (status < 500 or status == NOT_READY) else log.info
+            _log(told, scope, method, route, status=status, seconds=seconds, sent_bytes=sent_bytes)
 
 
 @cache  # as many as there are series, and finding one takes longer than counting
@@ -74,10 +75,12 @@ def _histogram(method: str, route: str) -> Histogram:
     return SECONDS.labels(method, route)
 
 
-def _log(scope: Scope, method: str, route: str, *, status: int, seconds: float, sent_bytes: int) -> None:
+def _log(
+    told: Callable[..., object], scope: Scope, method: str, route: str, *, status: int, seconds: float, sent_bytes: int
+) -> None:
     caller = scope.get("caller")
     client = scope.get("client")
-    log.info(
+    told(
         "http.request",
         method=method,
         path=path_of(scope),

@@ -89,6 +89,7 @@ class Supervisor:
         self._say = say
         self._server: EmbeddedServer | None = None
         self._database_ready = False
+        self._made = False  # the tables, by this start
         self._children: dict[str, Child] = {}
         self._everyone: set[Child] = set()
         self._ended_sums = b""
@@ -181,6 +182,7 @@ class Supervisor:
         if not todo:
             return
         self._say(f"Preparing the tables ({len(todo)} steps) …")
+        self._made = known is None
         half: migrations.Half = "all" if self._server is not None or known is None else "pre"
         login = self._service_login()
         await _in_thread(lambda: migrations.migrate(owner_url, half=half, service_login=login))
@@ -341,7 +343,7 @@ class Supervisor:
 
     async def _welcome(self) -> None:
         """Say what a newcomer needs as soon as it works as printed."""
-        self._say("Starting …")
+        self._say("Starting, and loading the demo universe …" if self._made and self._settings.demo else "Starting …")
         host, port = self._listener.getsockname()[:2]
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         while not await _answers(host, port, "/health"):
