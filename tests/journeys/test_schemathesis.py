@@ -18,16 +18,21 @@ EXAMPLES = 10  # by operation, beside one for every rule in the document
 LEFT_OUT = "positive_data_acceptance"
 # It would fetch from the brokers themselves.
 FETCHING = "/ingest$"
-# Names that mean something in the demo universe, beside what the judge makes up.
+# What stands for something in the demo universe, so that more than "not found" is seen.
 NAMES = """
 [parameters]
-"path.key" = ["NSE:RELIANCE", "NFO:NIFTY;F;@1", "reliance", "0"]
-"path.broker" = ["zerodha", "upstox", "nobody"]
-"path.underlying" = ["NIFTY", "RELIANCE", "nobody"]
-"path.exchange" = ["NSE", "NFO", "nowhere"]
-"path.ingestion" = ["1", "2", "99999"]
-"path.job" = ["1", "99999"]
-"path.name" = ["InvalidRequest", "nothing"]
+"path.key" = "NSE:RELIANCE"
+"path.broker" = "zerodha"
+"path.underlying" = "NIFTY"
+"path.exchange" = "NSE"
+"path.ingestion" = "1"
+"path.job" = "1"
+"path.name" = "InvalidRequest"
+"query.identifier" = "NSE:RELIANCE"
+"body.target" = "RELIANCE"
+"body.exchange" = "NSE"
+"body.venue" = "NSE"
+"body.cron" = "0 0 1 1 *"
 """
 
 
