@@ -53,6 +53,7 @@ DUMPS = {
     "zerodha": ("zerodha/kite_2026-08-17_NFO.csv.gz",),
 }
 PREFIX = "/api/v1/internal/instrument-registry"
+READY_IN_A_ROW = 40
 REMEMBERED = 50  # questions that are asked again and again
 DISTINCT_MIN = 6_000  # about 13 kB each, of which a worker remembers 24 MB
 RATE, MIXED_SECONDS = 1_000, 20
@@ -83,6 +84,10 @@ class Taken:
 
     seconds: list[float] = field(default_factory=list)
     sent_bytes: int = 0
+
+    def add(self, body: bytes, since: float) -> None:
+        self.seconds.append(time.monotonic() - since)
+        self.sent_bytes += len(body)
 
     def percentile_ms(self, share: float) -> float:
         ordered = sorted(self.seconds)
@@ -122,8 +127,8 @@ async def as_fast_as_it_goes(port: int, requests: Sequence[bytes], *, seconds: f
     async def caller() -> None:
         connection = await Connection.open(port)
         while (asked := time.monotonic()) < until:
-            taken.sent_bytes += len(await connection.ask(requests[next(turn) % len(requests)]))
-            taken.seconds.append(time.monotonic() - asked)
+            body = await connection.ask(requests[next(turn) % len(requests)])
+            taken.add(body, asked)
         connection.close()
 
     await asyncio.gather(*(caller() for _ in range(CONNECTIONS)))
@@ -138,8 +143,7 @@ async def at_a_rate(port: int, requests: Sequence[bytes], *, rate: int, until: a
 
     async def one(request: bytes, moment: float) -> None:
         connection = idle.pop() if idle else await Connection.open(port)
-        taken.sent_bytes += len(await connection.ask(request))
-        taken.seconds.append(time.monotonic() - moment)
+        taken.add(await connection.ask(request), moment)
         idle.append(connection)
 
     start, number = time.monotonic(), 0
@@ -250,6 +254,17 @@ def texts_of(instruments: list[dict]) -> list[str]:
         made += [f"{underlying} ce", f"{underlying} pe", f"{underlying} options", underlying]
     made += [text.lower() for text in made]
     return list(dict.fromkeys(made))
+
+
+async def ready(system: System) -> None:
+    """Wait until every worker has the index of the day: connections are taken by whichever worker is free."""
+    request = system.get(system.search("nifty")).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    built = 0
+    while built < READY_IN_A_ROW:
+        reader, writer = await asyncio.open_connection("127.0.0.1", PORT)
+        writer.write(request)
+        built = built + 1 if (await reader.read()).startswith(b"HTTP/1.1 200") else 0
+        writer.close()
 
 
 async def with_enough_hits(system: System, texts: Sequence[str]) -> list[str]:
@@ -381,6 +396,7 @@ async def bulks(system: System, texts: Sequence[str], instruments: list[dict]) -
 async def measure(system: System, *, seconds: float, rounds: int, folder: Path) -> dict[str, object]:
     """Everything, one after the other."""
     instruments = system.instruments()
+    await ready(system)
     texts = await with_enough_hits(system, texts_of(instruments))
     if len(texts) < DISTINCT_MIN:
         raise SystemExit(f"{len(texts)} distinct questions are too few to outrun what is remembered")
