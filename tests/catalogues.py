@@ -93,7 +93,7 @@ SEEN = {
     "instruments": "select * from instruments",
     "tokens": "select * from broker_tokens",
     "segments": "select * from ingestion_segments",
-    "aside": "select * from rows_set_aside",
+    "aside": "select r.* from rows_set_aside r join ingestions i on i.id = r.ingestion_id where i.status = 'applied'",
     "events": "select a.stream, e.number - a.number, e.type, e.data from appends a join events e on e.number between a.number and a.number + a.facts - 1",
     "aliases": "select alias, target, reason, valid_from, valid_to from aliases",
     "declared": "select what, exchange, old_symbol, new_symbol, effective_date from declared_changes",

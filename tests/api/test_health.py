@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from instrument_registry.catalog.ingestion import schedule
 from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.database import Database
 from instrument_registry.events import Metadata
+from instrument_registry.http import health
 from instrument_registry.http.app import create_app
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry, close_registry
@@ -94,7 +96,8 @@ class TestDemo:
     """Whoever wants the demo universe is not called healthy before it can be searched."""
 
     @pytest.fixture
-    def wanting(self, registry: Registry, tmp_path: Path) -> Registry:
+    def wanting(self, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+        monkeypatch.setattr(health, "STARTED", time.monotonic())  # the tests' process may have run for long
         return replace(registry, settings=Settings(data_dir=tmp_path, demo=True))
 
     async def test_it_is_waited_for(self, wanting: Registry) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from dumps import dump
 from index_rows import index_rows
-
 from instrument_registry.catalog.brokers.frame import Parsed
 from instrument_registry.catalog.brokers.upstox import parse
 from instrument_registry.catalog.search import Index, Query, seed

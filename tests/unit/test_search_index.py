@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import msgspec
 import pytest
-from index_rows import cash, contract
 
+from index_rows import cash, contract
 from instrument_registry.catalog.search import Alias, Filters, Index, InvalidQuery, Query, SortBy, SortOrder, TokenRow
 from instrument_registry.catalog.search.chains import chain, expiries, relative
 from instrument_registry.catalog.search.lookup import resolve
