@@ -93,8 +93,13 @@ def _runs(files: list[DemoFile]) -> list[Asked]:
         together.setdefault((file.date, file.broker != FIRST_BROKER, file.broker), []).append(str(file.path))
     return [
         Asked(
-            broker=broker, sources=tuple(paths), market_date=day, invented=True, actor="demo", correlation_id=f"demo-{day}-{broker}"
-        )  # fmt: skip
+            broker=broker,
+            sources=tuple(paths),
+            market_date=day,
+            invented=True,
+            actor="demo",
+            correlation_id=f"demo-{day}-{broker}",
+        )
         for (day, _, broker), paths in sorted(together.items())
     ]
 
