@@ -3,11 +3,12 @@
 import difflib
 import os
 from functools import cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from instrument_registry.errors import Invalid
 
@@ -20,6 +21,20 @@ class InvalidSettings(Invalid):
     """The environment says something the registry does not understand."""
 
     title = "The settings are not valid"
+
+
+def _networks(given: object) -> object:
+    """Networks as they are written in the environment: divided by commas."""
+    if not isinstance(given, str):
+        return given
+    return tuple(_network(word.strip()) for word in given.split(",") if word.strip())
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is no network; write it like 10.1.2.0/24 or 10.1.2.3/32") from error
 
 
 class Settings(BaseSettings):
@@ -36,6 +51,8 @@ class Settings(BaseSettings):
     demo: bool = True
     url: str | None = None  # another instance, for commands that ask one
     key: SecretStr | None = None
+    # Not public, and yet downloaded from: a mirror of one's own.
+    fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(auto|debug|info|warning|error)$")] = "auto"
 

@@ -1,5 +1,6 @@
 """Brokers: how fresh each is, what it calls an instrument, and bringing its dump in by HTTP."""
 
+import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from desk import TEA, Caller, Desk, opened
 from errands import ended, upload, work_off
@@ -119,6 +122,19 @@ class TestIngesting:
         assert (answer.json()["type"], answer.json()["field"]) == ("/problems/FetchRefused", "sources[1]")
         assert "secret" not in answer.text
         assert (await operator.told("/jobs"))["jobs"] == []
+
+    async def test_a_mirror_that_is_listed_is_fetched_from(self, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_FETCH_NETWORKS", "127.0.0.0/8")
+        mirror = web.Application()
+        mirror.router.add_get("/kite_NSE.csv", lambda request: asyncio.sleep(0, web.Response(text=MORE)))
+        desk.now += timedelta(days=1)
+
+        async with TestServer(mirror, host="127.0.0.1") as server, desk.caller() as operator:
+            body = {"sources": [f"http://127.0.0.1:{server.port}/kite_NSE.csv"], "market_date": TOMORROW}
+            answer = await operator.http.post("/brokers/zerodha/ingest", json=body)
+            job = await ended(desk, operator, answer.json())
+
+        assert (job["outcome"]["status"], job["outcome"]["counts"]) == ("applied", {"listed": 1})
 
     async def test_readers_may_not(self, desk: Desk) -> None:
         async with desk.caller(Scope.READER) as reader:

@@ -1,9 +1,12 @@
 """The quarantine and the schedules at a terminal: looked at, decided, and said by an exit code."""
 
+import functools
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,21 @@ class TestSetAside:
         assert [(one["set_aside"], one["values_set_aside"]) for one in (told, reported)] == [(1, 2)] * 2
         assert "1 rows and 2 values set aside" in again.stdout
         assert "1 rows, 2 values" in shown.stdout
+
+
+class TestMirror:
+    def test_one_that_is_listed_is_fetched_from_and_another_is_refused(self, terminal: Terminal) -> None:
+        serve = functools.partial(http.server.SimpleHTTPRequestHandler, directory=terminal.folder)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as mirror:
+            threading.Thread(target=mirror.serve_forever, daemon=True).start()
+            address = f"http://127.0.0.1:{mirror.server_port}/kite_2026-08-18_NSE.csv"
+            refused = terminal.run("ingest", "zerodha", address)
+            terminal.environment["INSTRUMENT_REGISTRY_FETCH_NETWORKS"] = "127.0.0.1/32"
+            fetched = terminal.told("ingest", "zerodha", address)
+            mirror.shutdown()
+
+        assert (refused.returncode, "INSTRUMENT_REGISTRY_FETCH_NETWORKS" in refused.stderr) == (2, True)
+        assert (fetched["status"], fetched["market_date"]) == ("unchanged", "2026-08-18")
 
 
 class TestSchedule:

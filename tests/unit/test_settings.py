@@ -1,5 +1,6 @@
 """Settings: from the environment, secrets also from files, misspelt names refused by name."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ class TestSettings:
         monkeypatch.setenv(PREFIX + name, value)
 
         with pytest.raises(InvalidSettings, match=PREFIX + name):
+            Settings.load()
+
+    def test_networks_are_divided_by_commas_and_none_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        none = Settings.load().fetch_networks
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_FETCH_NETWORKS", "10.1.2.3/32, fd00:7::/48,")
+
+        assert none == ()
+        assert Settings.load().fetch_networks == (ip_network("10.1.2.3/32"), ip_network("fd00:7::/48"))
+
+    @pytest.mark.parametrize("value", ["mirror.example", "10.1.2.3/8", "10.1.2.0/24;10.1.3.0/24", "*"])
+    def test_what_is_no_network_is_refused_by_name(self, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_FETCH_NETWORKS", value)
+
+        with pytest.raises(InvalidSettings, match=r"INSTRUMENT_REGISTRY_FETCH_NETWORKS.*is no network"):
             Settings.load()
 
     def test_a_misspelt_name_is_refused_with_the_right_one(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,8 @@ async def _open() -> Database:
 
 async def _run(database: Database, asked: intake.Asked, *, quiet: bool) -> Outcome:
     with _bar(asked, quiet=quiet) as progress:
-        return await intake.take_in(database, asked, clock=now, progress=progress)
+        allowed = Settings.load().fetch_networks
+        return await intake.take_in(database, asked, clock=now, allowed=allowed, progress=progress)
 
 
 @contextmanager

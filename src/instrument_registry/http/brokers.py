@@ -122,7 +122,7 @@ async def ingest_broker(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     broker = publishers.known(named(request.scope, "broker"))
     asked, key = await read_json(request, IngestBody), idempotency_key(request)
-    jobs.check_sources(asked.sources)
+    jobs.check_sources(asked.sources, allowed=registry.settings.fetch_networks)
     arguments = {"broker": broker.id, **msgspec.to_builtins(asked)}
     async with registry.database.transaction() as tx:
         job, _ = await jobs.submit(

@@ -65,7 +65,9 @@ async def work_one(registry: Registry, session: Transaction) -> bool:
 
 async def _outcome(registry: Registry, job: Job) -> tuple[JobStatus, dict[str, object]]:
     try:
-        outcome = await jobs.perform(registry.database, job, clock=registry.clock)
+        outcome = await jobs.perform(
+            registry.database, job, clock=registry.clock, allowed=registry.settings.fetch_networks
+        )
     except DatabaseUnavailable:
         raise  # nothing could be recorded either: the job is found running and done again
     except RegistryError as error:

@@ -82,7 +82,10 @@ def check_address(address: Address, *, host: str, allowed: Sequence[Network] = (
     Raises: FetchRefused.
     """
     if not any(address in network for network in allowed) and not is_public(address):
-        raise FetchRefused("The host is not on the public internet", host=host, address=str(address))
+        raise FetchRefused(
+            "The host is not on the public internet, nor listed in INSTRUMENT_REGISTRY_FETCH_NETWORKS",
+            host=host, address=str(address),
+        )  # fmt: skip
 
 
 def is_public(address: Address) -> bool:

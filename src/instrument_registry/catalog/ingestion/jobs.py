@@ -12,7 +12,7 @@ from typing import IO, Any
 from psycopg.rows import kwargs_row
 
 from instrument_registry.catalog.ingestion import release
-from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url
+from instrument_registry.catalog.ingestion.addresses import FetchRefused, Network, check_url
 from instrument_registry.catalog.ingestion.intake import Asked, take_in
 from instrument_registry.catalog.ingestion.model import Outcome
 from instrument_registry.clock import Clock
@@ -186,7 +186,7 @@ async def finish(tx: Transaction, job: Job, *, status: JobStatus, result: dict[s
         await tx.execute("delete from job_uploads where job_id = %s", (job.id,))
 
 
-async def perform(database: Database, job: Job, *, clock: Clock) -> Outcome:
+async def perform(database: Database, job: Job, *, clock: Clock, allowed: Sequence[Network] = ()) -> Outcome:
     """Do what a job asks for; Raises: whatever ingestion or release raises."""
     if job.what == RELEASE:
         metadata = Metadata(actor=job.actor, correlation_id=job.correlation_id, source="job")
@@ -197,17 +197,18 @@ async def perform(database: Database, job: Job, *, clock: Clock) -> Outcome:
         if name := job.arguments.get("file_name"):
             async with database.transaction(read_only=True) as tx:
                 upload = await _unload(tx, job.id, Path(folder, Path(str(name)).name))
-        return await take_in(database, asked_by(job, upload=upload), clock=clock)
+        asked = asked_by(job, upload=upload, allowed=allowed)
+        return await take_in(database, asked, clock=clock, allowed=allowed)
 
 
-def check_sources(sources: Sequence[str]) -> None:
+def check_sources(sources: Sequence[str], *, allowed: Sequence[Network] = ()) -> None:
     """See that a job names addresses alone: the files of the machine it runs on are nobody's to name.
 
-    Raises: FetchRefused, also for addresses that are not on the public internet.
+    Raises: FetchRefused, also for addresses that are neither on the public internet nor allowed.
     """
     for number, source in enumerate(sources):
         try:
-            check_url(source)
+            check_url(source, allowed=allowed)
         except FetchRefused as error:
             facts = error.facts | {"field": f"sources[{number}]"}
             raise FetchRefused(
@@ -215,13 +216,13 @@ def check_sources(sources: Sequence[str]) -> None:
             ) from error
 
 
-def asked_by(job: Job, *, upload: Path | None = None) -> Asked:
+def asked_by(job: Job, *, upload: Path | None = None, allowed: Sequence[Network] = ()) -> Asked:
     """What an ingestion job asks for; Raises: FetchRefused."""
     given = job.arguments
     day = given.get("market_date")
     sources, scope = given.get("sources"), given.get("scope")
     addresses = tuple(map(str, sources)) if isinstance(sources, list) else ()
-    check_sources(addresses)
+    check_sources(addresses, allowed=allowed)
     return Asked(
         broker=str(given["broker"]),
         sources=addresses if upload is None else (str(upload),),
