@@ -55,7 +55,10 @@ class TestIdentifiers:
         in_path = await market_reader.instrument(one["id"].lower())
 
         assert one["key"] == key
-        assert one == by_id == in_path
+        assert {name: value for name, value in one.items() if name != "meant"} == {
+            name: value for name, value in by_id.items() if name != "meant"
+        }
+        assert by_id == in_path
         msgspec.convert(one, Instrument)
 
     async def test_a_token_may_be_sent_in_parts(self, market_reader: Caller) -> None:
@@ -133,6 +136,18 @@ class TestTime:
         for path in (f"/instruments/{TEALEAF}", f"/instruments/{TEALEAF}/history", f"/instruments/{TEALEAF}/tokens"):
             told = await market_reader.told(path, as_known_at=NEVER, status=404)
             assert told["type"] == "/problems/InstrumentNotFound"
+
+    async def test_a_former_key_says_when_it_was_the_key(self, market_reader: Caller) -> None:
+        former = await market_reader.instrument("NSE:OLDLEAF")
+        ended = await market_reader.instrument(ENDED)
+        present = await market_reader.instrument(TEALEAF)
+
+        assert former["key"] == TEALEAF
+        assert former["meant"] | {"id": ""} == {
+            "id": "", "key": "NSE:OLDLEAF", "valid_from": "2026-08-17", "valid_to": "2026-08-18",
+        }  # fmt: skip
+        assert (ended["meant"]["valid_from"], ended["meant"]["valid_to"]) == ("2026-08-07", "2026-08-08")
+        assert "meant" not in present
 
     async def test_what_has_ended_is_told_with_its_end(self, market_reader: Caller) -> None:
         one = await market_reader.instrument(ENDED)

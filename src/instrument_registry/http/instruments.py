@@ -245,15 +245,19 @@ async def _one(request: Request, text: str, *, as_of: date | None, known_at: dat
             return _from_memory(request, index, answer.rows[0])
     day = as_of or catalogue.today()
     meaning = await meant(request, text, day, known_at=known_at or history.LATEST)
+    former = None if meaning.at(day) else _interval(meaning)
     if known_at is None and (rows := resolve(index.view, [meaning.ulid])[0].rows):
-        return _from_memory(request, index, rows[0])
+        return _from_memory(request, index, rows[0], former=former)
     shown = await _then(registry, meaning, day, known_at=known_at or history.LATEST)
+    if former is not None:
+        shown = msgspec.structs.replace(shown, meant=former)
     tag = entity_tag(shown)
     return not_modified(request.scope, tag) or bytes_response(json_bytes(shown), headers={"etag": tag})
 
 
-def _from_memory(request: Request, index: Index, row: int) -> Response:
-    content = index.view.fragment(row) + b"}"
+def _from_memory(request: Request, index: Index, row: int, *, former: MeaningInterval | None = None) -> Response:
+    more = b',"meant":' + json_bytes(former) if former else b""
+    content = index.view.fragment(row) + more + b"}"
     tag = entity_tag(content)
     return not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
 

@@ -14,6 +14,15 @@ from instrument_registry.http.encoding import Pagination
 Cycle = Literal["weekly", "monthly"]
 
 
+class MeaningInterval(msgspec.Struct, frozen=True, kw_only=True):
+    """What an identifier meant from one market date until before another."""
+
+    id: str
+    key: str
+    valid_from: date
+    valid_to: date | None
+
+
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """One listing as of a market date. Decimals are plain text; absent facts are null."""
 
@@ -50,6 +59,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     surveillance: str | None = None
     overridden: dict[str, str | int | None] | None = None  # fields an operator set, with what the files say
     why: str | None = None  # of a search hit: what made it one
+    meant: MeaningInterval | None = None  # asked for by a name it does not bear on the day: when it does
 
 
 class InstrumentPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,15 +80,6 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     key: str
-
-
-class MeaningInterval(msgspec.Struct, frozen=True, kw_only=True):
-    """What an identifier meant from one market date until before another."""
-
-    id: str
-    key: str
-    valid_from: date
-    valid_to: date | None
 
 
 class Partial(msgspec.Struct, frozen=True, kw_only=True):
