@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry.catalog import feed
-from instrument_registry.catalog.search.chains import Chain, Strike, chain, expiries
+from instrument_registry.catalog.search.chains import Chain, Expiry, Strike, chain, expiries
 from instrument_registry.catalog.search.view import View
 from instrument_registry.errors import NotFound
 from instrument_registry.http.correlation import correlation_of
@@ -61,31 +61,18 @@ async def option_chain(request: Request) -> Response:
     asked = read_query(request.scope, ChainQuery)
     underlying = named(request.scope, "underlying")
     view = (await registry.catalogue.as_of(asked.as_of, known_at=asked.as_known_at)).view
-    venues = spelt({"venue": (asked.venue,) if asked.venue else ()}, where="query")["venue"]
-    brokers = spelt({"broker": asked.broker}, where="query")["broker"]
-    venue = venues[0] if venues else None
-    if asked.price is not None and not (asked.price.is_finite() and abs(asked.price) <= PRICE_MAX):
-        remedy = f"Send a number of at most {PRICE_MAX}"
-        value = shown(str(asked.price))
-        raise refused([FieldProblem(field="query.price", problem="is no price", remedy=remedy, value=value)])
+    words = spelt({"venue": (asked.venue,) if asked.venue else (), "broker": asked.broker}, where="query")
+    _refuse_no_price(asked.price)
     tag = entity_tag(view.position, view.as_of, asked, underlying)
     if unchanged := not_modified(request.scope, tag):
         return unchanged
-    days = expiries(view, underlying, venue=venue)
-    found = chain(view, underlying, _expiry(asked.expiry), venue=venue) if days else None
-    if found is None:
-        listed = [day.day for day in days]
-        raise ChainNotFound(
-            f"{underlying} has no options ending {asked.expiry} as of {view.as_of}",
-            underlying=underlying,
-            expiries=listed,
-        )
+    found, days = _found(view, underlying, asked.expiry, venue=next(iter(words["venue"]), None))
     strikes = list(found.strikes)
     at_the_money = found.at_the_money(asked.price) if asked.price is not None else None
     if asked.strikes is not None and at_the_money is not None:
         middle = strikes.index(at_the_money)
         strikes = strikes[max(0, middle - asked.strikes) : middle + asked.strikes + 1]
-    told = [_strike(view, strike, brokers) for strike in strikes]
+    told = [_strike(view, strike, words["broker"]) for strike in strikes]
     interval = found.interval
     return json_response(
         ChainAnswer(
@@ -108,6 +95,25 @@ async def option_chain(request: Request) -> Response:
         ),
         headers={"etag": tag},
     )
+
+
+def _found(view: View, underlying: str, expiry: str, *, venue: str | None) -> tuple[Chain, list[Expiry]]:
+    """The chain, and every expiry it could have been; Raises: ChainNotFound."""
+    day = _expiry(expiry)
+    days = expiries(view, underlying, venue=venue)
+    found = chain(view, underlying, day, venue=venue) if days else None
+    if found is None:
+        detail = f"{underlying} has no options ending {expiry} as of {view.as_of}"
+        raise ChainNotFound(detail, underlying=underlying, expiries=[one.day for one in days])
+    return found, days
+
+
+def _refuse_no_price(price: Decimal | None) -> None:
+    if price is not None and not (price.is_finite() and abs(price) <= PRICE_MAX):
+        remedy = f"Send a number of at most {PRICE_MAX}"
+        raise refused(
+            [FieldProblem(field="query.price", problem="is no price", remedy=remedy, value=shown(str(price)))]
+        )
 
 
 def _expiry(text: str) -> date | str:
