@@ -68,6 +68,7 @@ class Metadata:
     correlation_id: str
     causation_id: UUID | None = None
     source: str | None = None
+    address: str | None = None  # whence the caller came; kept by the audit alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,13 @@ def caller_of(scope: AsgiScope) -> ApiKey:
 def metadata_of(scope: AsgiScope) -> Metadata:
     """Who caused what a request changes, for the facts that tell of it."""
     correlation_id: str = scope["correlation_id"]
-    return Metadata(actor=f"api_key:{caller_of(scope).id}", correlation_id=correlation_id, source="http")
+    client: tuple[str, int] | None = scope.get("client")
+    return Metadata(
+        actor=f"api_key:{caller_of(scope).id}",
+        correlation_id=correlation_id,
+        source="http",
+        address=client[0] if client else None,
+    )
 
 
 async def _admitted(scope: AsgiScope, text: str, needed: Scope) -> ApiKey:

@@ -1,0 +1,1 @@
+"""What a program imports to follow the facts of a registry over HTTP."""

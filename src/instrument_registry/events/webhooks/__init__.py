@@ -1,0 +1,1 @@
+"""Facts sent to addresses outside: endpoints, signatures, deliveries, and no way inside."""

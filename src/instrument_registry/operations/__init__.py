@@ -1,0 +1,1 @@
+"""What watches everyone: retention and archives."""
