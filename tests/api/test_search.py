@@ -203,7 +203,7 @@ class TestRefusals:
             ({"limit": 0}, "limit", "0", ">= 1"),
             ({"limit": "many"}, "limit", "many", "a whole number"),
             ({"as_of": "yesterday"}, "as_of", "yesterday", "YYYY-MM-DD"),
-            ({"as_known_at": "2026-08-18T06:30:00"}, "as_known_at", "2026-08-18T06:30:00", "instant"),
+            ({"as_known_at": "2026-08-18T06:30:00"}, "as_known_at", "2026-08-18T06:30:00", "offset"),
             ({"sort_by": "price"}, "sort_by", "price", "Choose from"),
             ({"cursor": "!"}, "cursor", "!", "next_cursor"),
             ({"query": "x" * 201}, "query", "x" * 200, "<= 200"),

@@ -41,6 +41,11 @@ class TestDiff:
 
         assert "give the earlier date first" in refused(instance, "diff", last, first, code=2)
 
+    def test_an_instant_without_an_offset_is_wrong_usage(self, instance: Serving) -> None:
+        said_then = refused(instance, "diff", *days(instance), "--as-known-at", "2026-08-18T10:00:00", code=2)
+
+        assert "Add Z, or an offset such as +05:30" in said_then
+
 
 class TestExport:
     def test_a_file_and_standard_output_hold_the_same(self, instance: Serving, tmp_path: Path) -> None:
@@ -67,6 +72,7 @@ class TestExport:
             (["--format", "xml"], "xml is no format"),
             (["--kind", "futur"], "Did you mean future"),
             (["/nowhere/at/all.csv"], "cannot be written"),
+            (["--as-known-at", "2026-08-18T10:00:00"], "Add Z, or an offset such as +05:30"),
         ],
     )
     def test_what_cannot_be_exported_is_one_sentence(

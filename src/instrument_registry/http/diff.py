@@ -13,7 +13,7 @@ from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import Pagination, json_response, response_time_ms
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
-from instrument_registry.http.queries import read_query
+from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.wiring import Registry
 
@@ -30,7 +30,7 @@ class DiffQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     underlying: Annotated[Several, msgspec.Meta(description="Names: a cash listing's or its contracts' own.")] = ()
     broker: Annotated[Several, msgspec.Meta(description="Changes of these brokers' tokens as well.")] = ()
     change: Annotated[Several, msgspec.Meta(description="Only these sorts of change.")] = ()
-    as_known_at: datetime | None = None
+    as_known_at: KnownAt | None = None
     limit: Annotated[int, msgspec.Meta(ge=1, le=differences.PAGE_MAX, description="Changes on a page.")] = 100
     cursor: Annotated[str, msgspec.Meta(pattern=CURSOR_PATTERN)] | None = None
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from datetime import date, datetime
+from datetime import date
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from instrument_registry.catalog.model import Kind
 from instrument_registry.database import Database
 from instrument_registry.http.encoding import entity_tag, not_modified
 from instrument_registry.http.openapi import describe
-from instrument_registry.http.queries import read_query
+from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.spelling import spelt
 from instrument_registry.http.streaming import TooManyStreams, streamed
@@ -31,7 +31,7 @@ class ExportQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     format: Literal["csv", "jsonl", "arrow", "parquet"] = "csv"
     as_of: date | None = None
-    as_known_at: datetime | None = None
+    as_known_at: KnownAt | None = None
     venue: Several = ()
     kind: tuple[Kind, ...] = ()
     underlying: Several = ()

@@ -26,6 +26,7 @@ WORDS = {
     "decimal": "a decimal number",
 }
 TYPE = re.compile(r"`([^`]+)`")
+ZONELESS = "with a timezone component"
 MALFORMED = re.compile(r"Invalid (?:RFC3339 encoded )?(?P<want>\w+)")
 STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
@@ -54,12 +55,16 @@ def explain(error: msgspec.ValidationError, *, where: str, kind: type[msgspec.St
 
 
 def _problem(what: str) -> str:
+    if what.endswith(ZONELESS):
+        return "has no offset from UTC"
     if want := _wanted(what):
         return f"is not {want}"
     return "is not one of the known values" if what.startswith("Invalid enum value") else f"is refused: {what}"
 
 
 def _remedy(what: str, value: object, at: str, kind: type[msgspec.Struct]) -> str:
+    if what.endswith(ZONELESS):
+        return "Add Z, or an offset such as +05:30"
     if want := _wanted(what):
         return f"Send {want}"
     if what.startswith("Invalid enum value"):

@@ -14,6 +14,7 @@ from instrument_registry.http.problems import FieldProblem, refused, unknown_nam
 
 QUERY_LIMIT_BYTES = 8_192
 PARAMETER_LIMIT = 200
+NO_NUMBERS = frozenset({"nan", "inf", "infinity"})  # which msgspec reads, and JSON cannot hold
 DATED = re.compile(r"\d{4}-", re.ASCII)
 
 KnownAt = Annotated[datetime, msgspec.Meta(tz=True, description="As was known at this instant.")]
@@ -67,6 +68,11 @@ def _values(query_string: bytes, kind: type[msgspec.Struct]) -> dict[str, str | 
             what = "an instant (YYYY-MM-DDThh:mm:ssZ)"
             problem = FieldProblem(field=f"query.{name}", problem=f"is not {what}", remedy=f"Send {what}", value=value)
             raise refused([problem])
+        elif name in _floats(kind) and value.lower().lstrip("+-") in NO_NUMBERS:
+            problem = FieldProblem(
+                field=f"query.{name}", problem="is not a number", remedy="Send a number", value=value
+            )
+            raise refused([problem])
         else:
             values[name] = value
     return values
@@ -103,6 +109,11 @@ def _lists(kind: type[msgspec.Struct]) -> frozenset[str]:
 @cache
 def _instants(kind: type[msgspec.Struct]) -> frozenset[str]:
     return frozenset(name for name, part in _parts(kind) if isinstance(part, msgspec.inspect.DateTimeType))
+
+
+@cache
+def _floats(kind: type[msgspec.Struct]) -> frozenset[str]:
+    return frozenset(name for name, part in _parts(kind) if isinstance(part, msgspec.inspect.FloatType))
 
 
 @cache

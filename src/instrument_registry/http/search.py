@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry.catalog.search import Filters, InvalidQuery, Page, Query, SortBy, SortOrder
-from instrument_registry.catalog.search.query import NO_FILTERS
+from instrument_registry.catalog.search.query import NO_FILTERS, Lot
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, list_response
 from instrument_registry.http.openapi import describe
@@ -49,8 +49,8 @@ class _Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     expiry_to: date | None = None
     strike_from: float | None = None
     strike_to: float | None = None
-    lot_from: int | None = None
-    lot_to: int | None = None
+    lot_from: Lot | None = None
+    lot_to: Lot | None = None
     has_options: bool | None = None
     status: Several = ()
     include_test: bool = False

@@ -4,12 +4,14 @@ import base64
 import hashlib
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
 from instrument_registry.errors import Invalid
 
 MAX_LIMIT = 100
+Lot = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
 
 class InvalidQuery(Invalid):
@@ -51,8 +53,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     expiry_to: date | None = None
     strike_from: float | None = None
     strike_to: float | None = None
-    lot_from: int | None = None
-    lot_to: int | None = None
+    lot_from: Lot | None = None
+    lot_to: Lot | None = None
     has_options: bool | None = None  # whether options are written on its name
     status: tuple[str, ...] = ()  # active and suspended unless told
     include_test: bool = False
