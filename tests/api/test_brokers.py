@@ -17,6 +17,7 @@ from instrument_registry.access.model import Scope
 from instrument_registry.catalog.brokers import BROKERS
 from instrument_registry.database import Database
 from instrument_registry.http.brokers import UPLOAD_LIMIT_BYTES
+from instrument_registry.http.deadline import Deadline
 
 MORE = TEA + "23600001,92190,COFFEE,COFFEE HOUSE,0,,0,0.05,1,EQ,NSE,NSE\n"
 TOMORROW = "2026-08-19"
@@ -208,6 +209,51 @@ class TestUploading:
 
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["field"] == "query.name"
+
+    @pytest.mark.parametrize(
+        ("path", "parameters", "body", "field"),
+        [("upload", {"name": "kite_NSE.csv", "market_date": TOMORROW}, None, "query.market_date"),
+         ("upload", {"name": f"kite_{TOMORROW}_NSE.csv.gz"}, None, "query.name"),
+         ("ingest", {}, {"market_date": TOMORROW}, "body.market_date")],
+    )  # fmt: skip
+    async def test_a_day_that_is_still_to_come_is_refused_at_the_door(
+        self, operator: Caller, path: str, parameters: dict, body: dict | None, field: str
+    ) -> None:
+        sent = {"json": body} if body else {"content": MORE.encode(), "headers": BYTES}
+        answer = await operator.http.post(f"/brokers/zerodha/{path}", params=parameters, **sent)
+
+        assert answer.status_code == 422
+        (problem,) = answer.json()["errors"]
+        assert (problem["field"], problem["problem"]) == (field, "lies in the future: today is 2026-08-18")
+        assert TOMORROW in problem["value"]
+        assert problem["remedy"]
+        assert (await operator.told("/jobs"))["jobs"] == []
+
+    async def test_the_day_that_is_given_counts_and_not_the_one_in_the_name(self, operator: Caller) -> None:
+        answer = await operator.http.post(
+            "/brokers/zerodha/upload", params={"name": f"kite_{TOMORROW}_NSE.csv", "market_date": "2026-08-18"},
+            content=MORE.encode(), headers=BYTES,
+        )  # fmt: skip
+
+        assert answer.status_code == 202
+
+    async def test_a_slow_line_may_take_longer_than_other_requests(self, operator: Caller) -> None:
+        for layer in operator.http._transport.app.user_middleware:  # before the first request builds them
+            if layer.cls is Deadline:
+                layer.kwargs["seconds"] = 0.3
+
+        async def slowly() -> AsyncIterator[bytes]:
+            for line in MORE.encode().splitlines(keepends=True):
+                await asyncio.sleep(0.05)
+                yield line
+
+        dump = await operator.http.post(
+            "/brokers/zerodha/upload", params={"name": "kite_NSE.csv"}, content=slowly(), headers=BYTES
+        )
+        other = await operator.http.post("/search", content=slowly(), headers={"Content-Type": "application/json"})
+
+        assert (dump.status_code, other.status_code) == (202, 503)
+        assert other.json()["type"] == "/problems/TookTooLong"
 
     async def test_it_comes_as_bytes(self, operator: Caller) -> None:
         answer = await operator.http.post("/brokers/zerodha/upload", params={"name": "kite.csv"}, json={"a": 1})

@@ -83,7 +83,7 @@ def build(rooms: Sequence[APIRouter], *, lifespan: Lifespan[FastAPI] | None = No
             Middleware(CorrelationId),
             Middleware(metrics.Requests),
             Middleware(Compression),
-            Middleware(Deadline),
+            Middleware(Deadline, longer={brokers.UPLOAD_PATH: brokers.UPLOAD_TIMEOUT_SECONDS}),
             problems.last_resort(),
             Middleware(BodyLimit, larger={brokers.UPLOAD_PATH: brokers.UPLOAD_LIMIT_BYTES}),
         ],

@@ -12,6 +12,7 @@ from instrument_registry.access.model import Scope
 from instrument_registry.catalog.history import InstrumentNotFound
 from instrument_registry.catalog.ingestion import jobs, publishers
 from instrument_registry.catalog.ingestion.addresses import FetchRefused
+from instrument_registry.catalog.ingestion.file_names import date_in_name
 from instrument_registry.catalog.ingestion.jobs import KeyUsedOtherwise
 from instrument_registry.catalog.ingestion.publishers import NoSuchBroker, Publisher, TokensOfInstrument
 from instrument_registry.http.auth import metadata_of
@@ -20,12 +21,14 @@ from instrument_registry.http.encoding import json_response
 from instrument_registry.http.jobs import JOB_HEADERS, JobShown, accepted, idempotency_key
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
+from instrument_registry.http.problems import FieldProblem, refused
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import needs, room
 from instrument_registry.wiring import Registry
 
 UPLOAD_PATH = "/upload"
 UPLOAD_LIMIT_BYTES = 128 * 1024 * 1024
+UPLOAD_TIMEOUT_SECONDS = 600.0  # the largest one over a line of 2 Mbit/s
 IN_MEMORY_BYTES = 1024 * 1024
 
 Segments = Annotated[list[Annotated[str, msgspec.Meta(min_length=1, max_length=40)]], msgspec.Meta(max_length=50)]
@@ -122,6 +125,7 @@ async def ingest_broker(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     broker = publishers.known(named(request.scope, "broker"))
     asked, key = await read_json(request, IngestBody), idempotency_key(request)
+    _refuse_future(registry, asked.market_date, field="body.market_date", value=asked.market_date)
     jobs.check_sources(asked.sources, allowed=registry.settings.fetch_networks)
     arguments = {"broker": broker.id, **msgspec.to_builtins(asked)}
     async with registry.database.transaction() as tx:
@@ -144,6 +148,10 @@ async def upload_dump(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     broker = publishers.known(named(request.scope, "broker"))
     asked, key = read_query(request.scope, UploadQuery), idempotency_key(request)
+    if asked.market_date is not None:
+        _refuse_future(registry, asked.market_date, field="query.market_date", value=asked.market_date)
+    else:
+        _refuse_future(registry, date_in_name(asked.name), field="query.name", value=asked.name)
     wanted: dict[str, object] = msgspec.to_builtins(asked)
     with tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES) as file:
         digest = await read_raw(request, file)
@@ -160,3 +168,11 @@ async def upload_dump(request: Request) -> Response:
             if is_new:
                 await jobs.attach(tx, job.id, file)
     return accepted(job)
+
+
+def _refuse_future(registry: Registry, day: date | None, *, field: str, value: object) -> None:
+    today = registry.catalogue.today()
+    if day is not None and day > today:
+        problem = f"lies in the future: today is {today}"
+        remedy = "Send the market date of the dump, which is today or earlier"
+        raise refused([FieldProblem(field=field, problem=problem, remedy=remedy, value=str(value))])

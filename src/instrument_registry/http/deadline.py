@@ -1,6 +1,7 @@
 """No request is worked on without end: what has not begun to answer in time is told so."""
 
 import asyncio
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,17 +18,24 @@ class TookTooLong(Unavailable):
 
 
 class Deadline:
-    """Stops requests that have not begun to answer after a while; streams may take as long as they flow."""
+    """Stops requests that have not begun to answer after a while; streams may take as long as they flow.
 
-    def __init__(self, app: ASGIApp, *, seconds: float = DEADLINE_SECONDS) -> None:
+    Some paths (by their ending) may take longer.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, seconds: float = DEADLINE_SECONDS, longer: Mapping[str, float] | None = None
+    ) -> None:
         self.app = app
         self.seconds = seconds
+        self.longer = dict(longer or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         answered = False
+        seconds = next((more for ending, more in self.longer.items() if scope["path"].endswith(ending)), self.seconds)
 
         async def answer(message: Message) -> None:
             nonlocal answered
@@ -37,10 +45,10 @@ class Deadline:
             await send(message)
 
         try:
-            async with asyncio.timeout(self.seconds) as limit:
+            async with asyncio.timeout(seconds) as limit:
                 await self.app(scope, receive, answer)
         except TimeoutError:
             if answered or not limit.expired():
                 raise
-            late = TookTooLong(f"No answer within {self.seconds:g} s")
+            late = TookTooLong(f"No answer within {seconds:g} s")
             await problem(scope, late)(scope, receive, send)
