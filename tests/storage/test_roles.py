@@ -11,9 +11,17 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from instrument_registry.database import RightsLacking, login_of, migrations, role_to_work_under
+from instrument_registry.database import (
+    Database,
+    DatabaseUnavailable,
+    LoginRefused,
+    RightsLacking,
+    login_of,
+    migrations,
+    role_to_work_under,
+)
 from instrument_registry.database.migrations import MigrationRefused
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import close_registry, open_registry
@@ -48,6 +56,39 @@ def outside(server_name: str, templates: dict[str, Template], may_create_roles: 
         admin.execute(sql.SQL("drop database {} with (force)").format(role))
         for left in (f"{name}_service", f"{name}_rights", name):
             admin.execute(sql.SQL("drop role if exists {}").format(sql.Identifier(left)))
+
+
+class TestWhoIsNotLetIn:
+    """On our own server, which asks for passwords."""
+
+    @pytest.fixture
+    def template(self, templates: dict[str, Template]) -> Template:
+        return templates["embedded"]
+
+    async def test_a_wrong_password_is_named_and_not_told(self, template: Template) -> None:
+        url = made_url(template, password="s3cret-and-wrong")
+
+        await refused_as(url, f'password authentication failed for user "{template.service}"')
+
+    async def test_a_database_that_is_not_there_is_named(self, template: Template) -> None:
+        await refused_as(made_url(template, dbname="nowhere"), 'database "nowhere" does not exist')
+
+    async def test_a_missing_right_to_connect_is_named(self, template: Template) -> None:
+        name = f"ir_test_{secrets.token_hex(4)}"
+        with psycopg.connect(template.admin_url, autocommit=True) as admin:
+            admin.execute(sql.SQL("create database {}").format(sql.Identifier(name)))
+            admin.execute(sql.SQL("revoke connect on database {} from public").format(sql.Identifier(name)))
+        try:
+            await refused_as(made_url(template, dbname=name), f'permission denied for database "{name}"', "CONNECT")
+        finally:
+            with psycopg.connect(template.admin_url, autocommit=True) as admin:
+                admin.execute(sql.SQL("drop database {}").format(sql.Identifier(name)))
+
+    async def test_a_server_that_is_not_there_does_not_answer(self, template: Template) -> None:
+        url = make_conninfo(template.admin_url, host="127.0.0.1", port=1)
+
+        with pytest.raises(DatabaseUnavailable, match="does not answer"):
+            await role_to_work_under(url)
 
 
 class TestAnOutsideDatabase:
@@ -143,3 +184,28 @@ def start(command: str, *, url: str, folder: Path) -> "subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-m", "instrument_registry", command], env=own, capture_output=True, text=True, timeout=60
     )
+
+
+def made_url(template: Template, **other: str) -> str:
+    """Where the service logs in, but for what is named otherwise."""
+    own = {"dbname": template.name, "user": template.service, "password": template.service_password}
+    return make_conninfo(template.admin_url, **(own | other))
+
+
+async def refused_as(url: str, *said: str) -> None:
+    """Whoever connects is told the server's own words, and no password."""
+    told = []
+    with pytest.raises(LoginRefused) as refused:
+        await role_to_work_under(url)
+    told.append(refused.value)
+    with pytest.raises(LoginRefused) as refused:
+        migrations.migrate(url)
+    told.append(refused.value)
+    with pytest.raises(LoginRefused) as refused:
+        async with Database(url).session("test"):
+            pass
+    told.append(refused.value)
+    password = str(conninfo_to_dict(url)["password"])
+    for error in told:
+        assert all(words in str(error) for words in said), error
+        assert password not in f"{error} {error.facts}"

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import TupleRow
 
-from instrument_registry.database.pool import SCHEMA, DatabaseUnavailable, RightsLacking, conninfo
+from instrument_registry.database.pool import SCHEMA, DatabaseUnavailable, RightsLacking, conninfo, no_answer
 from instrument_registry.errors import Conflict, Invalid
 
 Half = Literal["pre", "post", "all"]
@@ -117,7 +117,7 @@ def _connected(url: str) -> "psycopg.Connection[TupleRow]":
             conninfo(url, application="instrument-registry migrate", statement_timeout_seconds=0), autocommit=True
         )
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable("The database does not answer") from error
+        raise no_answer(error) from error
 
 
 def _current(connection: "psycopg.Connection[TupleRow]") -> str | None:

@@ -1,5 +1,6 @@
 """A bounded pool of connections, and transactions that somebody opens at a door."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Literal, Self
@@ -19,6 +20,8 @@ select current_user, has_schema_privilege(n.oid, 'usage'), pg_has_role(current_u
   from (select) as here left join pg_namespace n on n.nspname = %(schema)s
 """
 
+REFUSAL = re.compile(r"FATAL:\s+([^\n]+)(?:\s+DETAIL:\s+([^\n]+))?")
+
 ISOLATION = {
     "read committed": psycopg.IsolationLevel.READ_COMMITTED,
     "repeatable read": psycopg.IsolationLevel.REPEATABLE_READ,
@@ -31,6 +34,12 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer in time, or refused for a passing reason."""
 
     title = "The database cannot answer right now"
+
+
+class LoginRefused(DatabaseUnavailable):
+    """Correct what the detail names: the login, its password, the database's name; or have the right granted."""
+
+    title = "The database does not let this login in"
 
 
 class RightsLacking(Unavailable):
@@ -224,6 +233,14 @@ async def role_to_work_under(url: str) -> str | None:
             return None if row is None else str(row[0])
 
 
+def no_answer(error: psycopg.OperationalError) -> DatabaseUnavailable:
+    """Why there is no connection; the server's own words, which hold no password, where it refused one."""
+    if refusal := REFUSAL.search(str(error)):
+        said = ". ".join(filter(None, refusal.groups()))
+        return LoginRefused(f"The database refuses the connection: {said}")
+    return DatabaseUnavailable("The database does not answer")
+
+
 @contextmanager
 def _named() -> Iterator[None]:
     """Turn what the driver calls operational into our word for it; everything else is a bug and passes."""
@@ -240,4 +257,4 @@ def _named() -> Iterator[None]:
     except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected) as error:
         raise DatabaseUnavailable("Two changes met; try again") from error
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable("The database does not answer") from error
+        raise no_answer(error) from error
