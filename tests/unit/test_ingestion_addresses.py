@@ -4,7 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url, is_public
+from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url
+from instrument_registry.outbound.addresses import is_public
 
 HOSTILE = [
     "",

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import socket
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,18 +13,12 @@ from typing import IO
 from urllib.parse import unquote, urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from instrument_registry.catalog.ingestion.addresses import (
-    FetchRefused,
-    Network,
-    Target,
-    check_address,
-    check_url,
-    literal_address,
-)
+from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url, guard_of
 from instrument_registry.errors import Unavailable
+from instrument_registry.outbound.addresses import Network, Target
+from instrument_registry.outbound.resolving import GuardedResolver, request_url
 
 MEBIBYTE = 1024 * 1024
 CHUNK_BYTES = 256 * 1024
@@ -125,31 +118,11 @@ class _Asked:
     content_types: Sequence[str]
 
 
-class _GuardedResolver(AbstractResolver):
-    """Looks a name up and hands on only checked addresses, so that what was checked is what is connected to."""
-
-    def __init__(self, allowed: Sequence[Network]) -> None:
-        self._allowed = allowed
-        self._inner = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        for result in found:  # one private address among public ones is an attack or a mistake: none is used
-            address = literal_address(result["host"])
-            if address is None:
-                raise FetchRefused("The host resolves to something that is no address", host=host)
-            check_address(address, host=host, allowed=self._allowed)
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
 def _session(allowed: Sequence[Network], limits: FetchLimits) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(resolver=_GuardedResolver(allowed), use_dns_cache=False, force_close=True),
+        connector=aiohttp.TCPConnector(
+            resolver=GuardedResolver(guard_of(allowed)), use_dns_cache=False, force_close=True
+        ),
         timeout=aiohttp.ClientTimeout(
             total=None, sock_connect=limits.connect_seconds, sock_read=limits.silence_seconds
         ),
@@ -169,20 +142,12 @@ async def _download(
     limits: FetchLimits,
 ) -> Fetched:
     for _ in range(limits.redirects + 1):
-        async with session.get(_request_url(target), allow_redirects=False) as response:
+        async with session.get(request_url(target, guard_of(allowed)), allow_redirects=False) as response:
             if response.status not in REDIRECTS:
                 _check_answer(response, target, asked, limits)
                 return await _keep(response, target, asked, limits)
             target = _redirected(target, response.headers.get("Location", ""), allowed)
     raise FetchRefused(f"More than {limits.redirects} redirects", url=target.url)
-
-
-def _request_url(target: Target) -> URL:
-    """The URL as the client reads it, which has to be how it was checked."""
-    url = URL(target.url, encoded=True)
-    if ((url.host or "").lower().removesuffix("."), url.port) != (target.host, target.port):
-        raise FetchRefused("The URL can be read in two ways", url=target.url)
-    return url
 
 
 def _redirected(target: Target, location: str, allowed: Sequence[Network]) -> Target:

@@ -9,7 +9,6 @@ from pathlib import Path
 from instrument_registry.catalog.brokers import BROKERS, manifest
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.calendars import CalendarUnknown, calendar_of, market_today
-from instrument_registry.catalog.ingestion.addresses import Network
 from instrument_registry.catalog.ingestion.fetch import fetch
 from instrument_registry.catalog.ingestion.file_names import date_in_name
 from instrument_registry.catalog.ingestion.files import open_dumps
@@ -18,6 +17,7 @@ from instrument_registry.catalog.ingestion.service import Progress, ingest
 from instrument_registry.clock import MARKET_ZONE, Clock
 from instrument_registry.database import Database
 from instrument_registry.errors import Conflict, Invalid
+from instrument_registry.outbound.addresses import Network
 
 ADDRESS = ("http://", "https://")
 

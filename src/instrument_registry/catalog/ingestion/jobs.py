@@ -12,13 +12,14 @@ from typing import IO, Any
 from psycopg.rows import kwargs_row
 
 from instrument_registry.catalog.ingestion import release
-from instrument_registry.catalog.ingestion.addresses import FetchRefused, Network, check_url
+from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url
 from instrument_registry.catalog.ingestion.intake import Asked, take_in
 from instrument_registry.catalog.ingestion.model import Outcome
 from instrument_registry.clock import Clock
 from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Conflict, NotFound
 from instrument_registry.events import Metadata
+from instrument_registry.outbound.addresses import Network
 
 LOCK = 0x6972_6A6F_6273  # "irjobs": whoever works jobs off holds it, as long as its session lives
 ATTEMPTS_MAX = 3
