@@ -40,6 +40,12 @@ class NotFound(RegistryError):
     title = "Nothing was found"
 
 
+class Gone(RegistryError):
+    """It was here once; the answer says where it is now."""
+
+    title = "It is no longer here"
+
+
 class Conflict(RegistryError):
     """Read again, then decide."""
 

@@ -5,15 +5,17 @@ import os
 from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from instrument_registry.errors import Invalid
 
 PREFIX = "INSTRUMENT_REGISTRY_"
-SECRETS = ("DATABASE_URL", "OWNER_DATABASE_URL", "KEY")
+SECRETS = ("DATABASE_URL", "OWNER_DATABASE_URL", "KEY", "EVENT_BROKER_URL")
+BROKER_SCHEMES = ("redis", "rediss", "redis+sentinel", "rediss+sentinel")
 SECRET_FILE_LIMIT_BYTES = 64 * 1024
 
 
@@ -37,6 +39,22 @@ def _network(text: str) -> IPv4Network | IPv6Network:
         raise ValueError(f"{text!r} is no network; write it like 10.1.2.0/24 or 10.1.2.3/32") from error
 
 
+def _broker_url(given: SecretStr | None) -> SecretStr | None:
+    """Nothing, or where a Redis is; what is wrong is told without the password."""
+    if given is None or not given.get_secret_value():
+        return None
+    try:
+        parts = urlsplit(given.get_secret_value())
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in BROKER_SCHEMES or not parts.netloc.rpartition("@")[2]:
+        raise ValueError(
+            "cannot be understood; write redis://HOST:PORT/NUMBER, rediss://… for TLS, or "
+            "redis+sentinel://HOST:PORT,HOST:PORT/SERVICE"
+        )
+    return given
+
+
 class Settings(BaseSettings):
     """One frozen answer to: which database, which folder, which address, how many workers."""
 
@@ -53,6 +71,17 @@ class Settings(BaseSettings):
     key: SecretStr | None = None
     # Not public, and yet downloaded from: a mirror of one's own.
     fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    # How events reach consumers: attempts before one is a dead letter, the wait before the second attempt (then five times
+    # as long), how many are unacknowledged at once unless a consumer says otherwise, how long dead letters are kept, and
+    # after how many days without a word a consumer is reported.
+    event_retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    event_retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    event_batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    dlq_retention_hours: Annotated[int, Field(ge=1, le=8760)] = 72
+    consumer_silent_days: Annotated[float, Field(gt=0, le=365)] = 7.0
+    event_broker_url: Annotated[SecretStr | None, AfterValidator(_broker_url)] = None
+    event_batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
+    event_ordering_guarantee: Literal["none", "partition", "global"] = "partition"
     log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(auto|debug|info|warning|error)$")] = "auto"
 

@@ -17,6 +17,7 @@ import typer
 from instrument_registry.errors import (
     Conflict,
     Forbidden,
+    Gone,
     Invalid,
     NotFound,
     RegistryError,
@@ -34,7 +35,8 @@ PIECE_BYTES = 256 * 1024
 KEY_LIMIT_BYTES = 1_000
 HELD = 3  # candidates or suggestions named in a sentence
 KINDS: dict[int, type[RegistryError]] = {
-    401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 413: TooLarge, 422: Invalid, 503: Unavailable,
+    401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 413: TooLarge, 422: Invalid,
+    503: Unavailable,
 }  # fmt: skip
 
 Url = Annotated[str | None, typer.Option("--url", help="Another instance, for example https://registry.example:8901.")]

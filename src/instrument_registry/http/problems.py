@@ -19,6 +19,7 @@ from starlette.types import Scope
 from instrument_registry.errors import (
     Conflict,
     Forbidden,
+    Gone,
     Invalid,
     NotFound,
     RegistryError,
@@ -82,6 +83,7 @@ STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     Conflict: 409,
+    Gone: 410,
     TooLarge: 413,
     UnsupportedMedia: 415,
     Unavailable: 503,
