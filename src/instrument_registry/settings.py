@@ -71,12 +71,10 @@ class Settings(BaseSettings):
     key: SecretStr | None = None
     # Not public, and yet downloaded from: a mirror of one's own.
     fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
-    # How events reach consumers: attempts before one is a dead letter, the wait before the second attempt (then five times
-    # as long), how many are unacknowledged at once unless a consumer says otherwise, how long dead letters are kept, and
-    # after how many days without a word a consumer is reported.
+    # How events reach consumers: how many attempts before one is a dead letter, how long before the second (later ones
+    # wait longer), how long dead letters are kept, after how many silent days a consumer is reported.
     event_retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3
     event_retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    event_batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
     dlq_retention_hours: Annotated[int, Field(ge=1, le=8760)] = 72
     consumer_silent_days: Annotated[float, Field(gt=0, le=365)] = 7.0
     event_broker_url: Annotated[SecretStr | None, AfterValidator(_broker_url)] = None
