@@ -71,3 +71,22 @@ def upgrade() -> None:
         grant select, insert, update, delete on instrument_registry.consumers, instrument_registry.consumer_streams,
             instrument_registry.deliveries, instrument_registry.dead_letters to {{service}};
     """)
+    run("""
+        -- The relay to Redis: one row. The log's own id stands on Redis too, so that streams of another log are not ours.
+        create table instrument_registry.relay (
+            one        boolean primary key default true check (one),
+            log_id     uuid not null default gen_random_uuid(),
+            state      text not null default 'stopped'
+                       check (state in ('stopped', 'relaying', 'paused', 'unreachable')),
+            reason     text,
+            position   bigint not null default 0,          -- everything up to it stands on Redis, or was passed over
+            run_id     text,                               -- of the Redis that was last seen
+            refills    bigint not null default 0,
+            since      timestamptz not null default now(), -- of the state
+            seen_at    timestamptz not null default now()
+        );
+        insert into instrument_registry.relay default values;
+
+        grant select on instrument_registry.relay to {{service}};
+        grant update (state, reason, position, run_id, refills, since, seen_at) on instrument_registry.relay to {{service}};
+    """)

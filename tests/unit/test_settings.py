@@ -101,3 +101,47 @@ class TestSecrets:
 
         with pytest.raises(InvalidSettings, match="OWNER_DATABASE_URL_FILE cannot be read"):
             Settings.load()
+
+
+class TestTheBroker:
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "redis://127.0.0.1:6380/3",
+            "rediss://u:p@redis.example/0?ssl_ca_certs=/ca.pem",
+            "redis+sentinel://a:1,b:2/main",
+        ],
+    )
+    def test_is_given_as_an_address_or_by_sentinels(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_EVENT_BROKER_URL", url)
+
+        broker = Settings.load().event_broker_url
+
+        assert broker is not None
+        assert broker.get_secret_value() == url
+        assert url not in repr(Settings.load())
+
+    def test_is_none_when_empty_or_not_given(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert Settings.load().event_broker_url is None
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_EVENT_BROKER_URL", "")
+        assert Settings.load().event_broker_url is None
+
+    def test_is_read_from_a_file(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        (tmp_path / "url").write_text("redis://:sesame@127.0.0.1/1\n")
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_EVENT_BROKER_URL_FILE", str(tmp_path / "url"))
+
+        broker = Settings.load().event_broker_url
+
+        assert broker is not None
+        assert broker.get_secret_value() == "redis://:sesame@127.0.0.1/1"
+
+    @pytest.mark.parametrize("url", ["127.0.0.1:6379", "http://sesame@x", "redis://", "redis://u:sesame@"])
+    def test_that_cannot_be_understood_is_refused_without_showing_it(
+        self, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        monkeypatch.setenv("INSTRUMENT_REGISTRY_EVENT_BROKER_URL", url)
+
+        with pytest.raises(InvalidSettings, match="EVENT_BROKER_URL") as refused:
+            Settings.load()
+
+        assert "sesame" not in str(refused.value)
