@@ -25,6 +25,7 @@ from searching.queries import queries
 from searching.universe import TODAY, Universe, universe
 
 from instrument_registry.catalog.search import Index, Query
+from instrument_registry.catalog.search.answers import printed
 from instrument_registry.catalog.search.lookup import resolve
 from instrument_registry.processes.embedded import EmbeddedServer
 
@@ -87,7 +88,7 @@ def measure(size: int, *, each: int) -> tuple[dict[str, object], Index, Universe
 def _details(index: Index, made: Universe) -> dict[str, object]:
     rows = np.array([hit.row for hit in index.search(Query(text=made.underlyings[0])).hits], np.int32)
     view = index.view
-    render = best_of(200, lambda: b"[" + b",".join([own + shared for own, shared in view.fragments(rows)]) + b"]")
+    render = best_of(200, lambda: printed(view, rows, [""] * len(rows)))
     tokens = [f"{row.tokens[0].broker}:{row.tokens[0].token}" for row in made.rows[:: len(made.rows) // 10_000]][
         :10_000
     ]

@@ -31,10 +31,8 @@ def suggest(view: View, text: str, *, limit: int) -> list[int]:
 def _ranked(view: View, words: list[str], *, limit: int) -> Iterator[int]:
     """The first row of each name that fits, as well as the way it fits, then in standing order."""
     standing = view.standing
-    for tier, _, names in view.names.find_plainly(words):
-        if tier > Tier.WORDS:
-            return
-        ids = np.unique(names)
+    for found in view.names.find_plainly(words, wanted=lambda tier: tier <= Tier.WORDS):
+        ids = np.unique(found.names)
         ids = ids[standing.live[ids] > standing.first[ids]]
         rows = standing.by_name[standing.first[ids]]
         places = standing.place[rows]

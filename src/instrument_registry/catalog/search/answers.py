@@ -42,7 +42,7 @@ def answer(view: View, query: Query) -> Page:
     more = before + len(hits) < len(rows)
     return Page(
         hits=hits,
-        body=_body(view, taken, whys),
+        body=printed(view, taken, whys),
         total=len(rows),
         next_cursor=write_cursor(Cursor(fingerprint(query), hits[-1].id, before + len(hits))) if more else None,
         facets=count_facets(view, rows) if query.facets else None,
@@ -62,17 +62,26 @@ def find(view: View, query: Query) -> list[Group]:
     return matcher.match(read(text, known=view, as_of=view.as_of))
 
 
+def printed(view: View, rows: Rows, whys: list[str]) -> bytes:
+    """Rows as a JSON array of objects that say why they are there."""
+    endings: dict[tuple[int, str], bytes] = {}  # few: most rows of a page are of one cohort and there for one reason
+    parts: list[bytes | bytearray] = []
+    for own, cohort, why in zip(
+        view.shelf.texts(view.columns, rows), view.columns.cohort[rows].tolist(), whys, strict=True
+    ):
+        ending = endings.get((cohort, why))
+        if ending is None:
+            ending = endings[cohort, why] = view.shared(cohort) + b',"why":' + msgspec.json.encode(why) + b"},"
+        parts.append(own)
+        parts.append(ending)
+    return b"[%b]" % b"".join(parts)[:-1]
+
+
 def _whys(groups: list[Group], chosen: npt.NDArray[np.int64]) -> list[str]:
     if len(groups) == 1:
         return [groups[0].why] * len(chosen)
     ends = list(accumulate(len(group.rows) for group in groups))
     return [groups[bisect_right(ends, place)].why for place in chosen.tolist()]
-
-
-def _body(view: View, rows: Rows, whys: list[str]) -> bytes:
-    endings = {why: b',"why":' + msgspec.json.encode(why) + b"}" for why in set(whys)}
-    parts = [own + shared + endings[why] for (own, shared), why in zip(view.fragments(rows), whys, strict=True)]
-    return b"[" + b",".join(parts) + b"]"
 
 
 def _page(

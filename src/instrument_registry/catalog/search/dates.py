@@ -17,6 +17,7 @@ ORDINALS = {"THIS": 1, "CURRENT": 1, "NEAR": 1, "NEAREST": 1, "FRONT": 1, "NEXT"
 CALENDAR = {"THIS": 0, "CURRENT": 0, "NEXT": 1}
 DAYS_AHEAD = {"TODAY": 0, "0DTE": 0, "TODAYS": 0, "TOMORROW": 1}
 CONTRACT_WORDS = frozenset({"FUT", "FUTURE", "FUTURES"})
+NAMING = (Sort.NAME, Sort.NUMBER, Sort.NOISE)
 NOTHING = Reading()
 
 
@@ -51,10 +52,12 @@ def nearness(chunks: list[str], *, as_of: date) -> tuple[list[str], Reading]:
 
 def dated(words: list[Word], *, plain: Reading) -> Iterator[Reading]:
     """Readings of words whose numbers may be days, years, strikes or parts of a name."""
-    month = next((place for place, word in enumerate(words) if word.sort is Sort.MONTH), None)
-    date_ = next((word for word in words if word.sort is Sort.DATE), None)
-    if date_ is not None:
-        day = date.fromordinal(int(date_.number))
+    first: dict[Sort, int] = {}
+    for place, word in enumerate(words):
+        first.setdefault(word.sort, place)
+    month, said_day = first.get(Sort.MONTH), first.get(Sort.DAY)
+    if Sort.DATE in first:
+        day = date.fromordinal(int(words[first[Sort.DATE]].number))
         exact = plain._replace(year=day.year, month=day.month, day=day.day)
         yield from _struck([word for word in words if word.sort is not Sort.DATE], plain=exact)
     elif month is not None:
@@ -62,9 +65,9 @@ def dated(words: list[Word], *, plain: Reading) -> Iterator[Reading]:
             rest = [word for place, word in enumerate(words) if place != month and place not in guess.used]
             said = plain._replace(month=int(words[month].number), day=guess.day, year=guess.year)
             yield from _struck(rest, plain=said)
-    elif day_word := next((word for word in words if word.sort is Sort.DAY), None):
-        rest = [word for word in words if word is not day_word]
-        yield from _struck(rest, plain=plain._replace(day=int(day_word.number)))
+    elif said_day is not None:
+        rest = [*words[:said_day], *words[said_day + 1 :]]
+        yield from _struck(rest, plain=plain._replace(day=int(words[said_day].number)))
     else:
         yield from _struck(words, plain=plain)
 
@@ -121,8 +124,8 @@ def _year(number: int) -> int:
 def _struck(words: list[Word], *, plain: Reading) -> Iterator[Reading]:
     """Readings with one of the numbers as the strike, then with none."""
     numbers = [place for place, word in enumerate(words) if word.sort is Sort.NUMBER]
-    contracts = [place for place, word in enumerate(words) if word.sort is Sort.CONTRACT]
-    if plain.contract != FUTURE and not plain.kinds:
+    if numbers and plain.contract != FUTURE and not plain.kinds:
+        contracts = [place for place, word in enumerate(words) if word.sort is Sort.CONTRACT]
         for strike in sorted(numbers, key=lambda place: _distance(place, contracts)):
             yield plain._replace(
                 words=_name(words, without=strike),
@@ -138,9 +141,5 @@ def _distance(place: int, contracts: list[int]) -> tuple[int, int]:
 
 
 def _name(words: list[Word], *, without: int = -1) -> tuple[str, ...]:
-    return tuple(
-        name
-        for place, word in enumerate(words)
-        if place != without and word.sort in {Sort.NAME, Sort.NUMBER, Sort.NOISE}
-        if (name := compact(word.text))
-    )
+    named = [compact(word.text) for place, word in enumerate(words) if place != without and word.sort in NAMING]
+    return tuple([name for name in named if name])

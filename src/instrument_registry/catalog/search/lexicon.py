@@ -3,6 +3,7 @@
 import re
 from datetime import date
 from enum import StrEnum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 from instrument_registry.catalog.model import VENUES, Kind
@@ -94,6 +95,7 @@ class Word(NamedTuple):
         return int(self.number) if INTEGER.fullmatch(self.text) else -1
 
 
+@lru_cache(maxsize=4_096)  # the words of the market are few, those of traders repeat
 def meaning(text: str) -> Word | None:
     """The meaning a word has by itself; None where it can only be part of a name."""
     if number := plain_number(text):

@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 
 from instrument_registry.catalog.search.conditions import both, cohort_mask, kept, reading_mask
-from instrument_registry.catalog.search.names import Found, Names, Tier
+from instrument_registry.catalog.search.names import Found, Names, Tier, Wanted
 from instrument_registry.catalog.search.query import NO_FILTERS, Filters
 from instrument_registry.catalog.search.reading import Reading
 from instrument_registry.catalog.search.view import View
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
-Ask = Callable[[list[str]], Iterable[Found]]
+Ask = Callable[[list[str], Wanted], Iterable[Found]]
+SPELT = frozenset({Tier.EXACT, Tier.TYPO, Tier.FAR_TYPO})  # names as a whole, not what they begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,12 @@ class Matcher:
         if not reading.words:
             return self._anything("filters", both(self.mask, reading_mask(self.view, reading)))
         groups: list[Group] = []
-        for found in self._once(ask(list(reading.words))):
-            if reading.exact and found.tier > Tier.EXACT:
+
+        def wanted(tier: Tier) -> bool:
+            return not reading.exact or tier <= Tier.EXACT
+
+        for found in self._once(ask(list(reading.words), wanted)):
+            if not wanted(found.tier):
                 break
             rows = self.view.of_names(found.names, start=standing.first, end=standing.front)
             groups.append(Group(found.tier, found.why, self._kept(rows, reading)))
@@ -105,15 +110,20 @@ class Matcher:
         if not reading.words:
             return self._anything("contract", mask, reading)
         groups: list[Group] = []
-        best = Tier.LOOSE
-        for found in self._written_on(ask(list(reading.words))):
-            if found.tier > best or (reading.exact and found.tier > Tier.EXACT):
+        best = Tier.EXACT if reading.exact else Tier.LOOSE
+
+        def wanted(tier: Tier) -> bool:
+            return tier <= best
+
+        for found in self._written_on(ask(list(reading.words), wanted)):
+            if not wanted(found.tier):
                 break
             rows = self._strike(self.view.of_names(found.names, start=standing.first, end=end), reading, mask)
             if len(rows) or found.tier is Tier.EXACT:
                 best = found.tier
             if len(rows):
-                groups.append(Group(found.tier, f"contract on {found.why}", rows))
+                why = f"contract on {found.why}"
+                groups.append(Group(found.tier, why, rows, ordered=len(found.names) == 1))
         return groups
 
     def _anything(self, why: str, mask: Bools | None, reading: Reading | None = None) -> list[Group]:
@@ -153,8 +163,8 @@ class Matcher:
     def _nearest(self, reading: Reading, ask: Ask) -> list[Group]:
         """The closest there is to a contract that does not exist, of a name that does."""
         view, standing = self.view, self.view.standing
-        for found in self._written_on(ask(list(reading.words))):
-            if found.tier not in {Tier.EXACT, Tier.TYPO, Tier.FAR_TYPO}:
+        for found in self._written_on(ask(list(reading.words), SPELT.__contains__)):
+            if found.tier not in SPELT:
                 continue
             rows = view.of_names(found.names, start=standing.first, end=standing.live)
             undated = reading._replace(

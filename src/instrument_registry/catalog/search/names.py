@@ -21,6 +21,7 @@ NONE: NameIds = np.array([], np.int32)
 SHORTEST_STEM = 4
 MAX_NEAR = 64
 Near = dict[int, list[str]]  # terms by how many slips they are away
+Wanted = Callable[["Tier"], bool]  # whether names that fit this well still count, asked before they are looked for
 
 
 class Tier(IntEnum):
@@ -172,12 +173,14 @@ class Names:
         """The names with exactly this symbol or alias."""
         return [name for names in self._sets for name in names.spelt(text) if self._fresh(names, name)]
 
-    def find_plainly(self, words: list[str]) -> Iterator[Found]:
+    def find_plainly(self, words: list[str], wanted: Wanted) -> Iterator[Found]:
         """Names spelt as the words say, whole or in part, the best first."""
-        words_ = words_of(" ".join(words))
-        yield from self._plainly("".join(words), "".join(words_), words_, single=len(words) == 1)
+        text, words_, single = "".join(words), words_of(" ".join(words)), len(words) == 1
+        yield from self._spelt(text, "".join(words_), single=single)
+        if wanted(Tier.PREFIX):
+            yield from self._begun(text, words_, single=single)
 
-    def find_loosely(self, words: list[str]) -> Iterator[Found]:
+    def find_loosely(self, words: list[str], _: Wanted) -> Iterator[Found]:
         """Names that the words may stand for: shortened, misspelt, or with a word too many."""
         words_ = words_of(" ".join(words))
         near = self._spellings_near("".join(words))
@@ -196,7 +199,7 @@ class Names:
         """These names and further ones."""
         return Names((*self._sets, names), size=self._size, stale=self._stale)
 
-    def _plainly(self, text: str, phrase: str, words: list[str], *, single: bool) -> Iterator[Found]:
+    def _spelt(self, text: str, phrase: str, *, single: bool) -> Iterator[Found]:
         spelt = self._all(lambda names: names.spellings.get(text, ()))
         if len(spelt):
             yield Found(Tier.EXACT, "symbol", spelt)
@@ -205,6 +208,8 @@ class Names:
             yield Found(Tier.CONTRACT if single and len(spelt) else Tier.EXACT, f"alias {text}", ids)
         if len(ids := self._all(lambda names: names.titles.get(phrase, ()))):
             yield Found(Tier.EXACT, "name", ids)
+
+    def _begun(self, text: str, words: list[str], *, single: bool) -> Iterator[Found]:
         beginning = self._all(lambda names: names.beginning(text))
         if not single:
             beginning = np.concatenate([beginning, self._all(lambda names: names.beginning(" ".join(words)))])

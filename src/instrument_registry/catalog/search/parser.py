@@ -1,7 +1,7 @@
 """From the text a trader types to its possible readings, the likeliest first."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Protocol
 
@@ -121,16 +121,18 @@ def _said(
     for chunk in chunks:
         words = words + _words(chunk, known=known, first=not words)
     words = [word for word in _short_contracts(words) if word.sort is not Sort.NOISE]
-    sorts = {word.sort for word in words}
-    contract = _contract({word.text for word in words if word.sort is Sort.CONTRACT})
-    venues = venues.union(*(VENUE_WORDS[word.text] for word in words if word.sort is Sort.VENUE))
+    said: dict[Sort, list[str]] = {}
+    for word in words:
+        said.setdefault(word.sort, []).append(word.text)
+    contract = _contract(said.get(Sort.CONTRACT, ()))
+    venues = venues.union(*[VENUE_WORDS[text] for text in said.get(Sort.VENUE, ())])
     if not contract and venues and venues <= CONTRACT_VENUES:
         contract = ANY
-    kinds = frozenset[str]().union(*(KINDS[word.text] for word in words if word.sort is Sort.KIND))
-    series = next((word.text for word in words if word.sort is Sort.SERIES), "")
+    kinds = frozenset[str]().union(*[KINDS[text] for text in said.get(Sort.KIND, ())])
+    series = said.get(Sort.SERIES, ("",))[0]
     if series == "INDEX":
         kinds, series = frozenset({Kind.INDEX}), ""
-    names = sum(word.sort in {Sort.NAME, Sort.NUMBER} for word in words)
+    names = len(said.get(Sort.NAME, ())) + len(said.get(Sort.NUMBER, ()))
     plain = when._replace(
         exact=first_named and names > 1,
         contract=contract,
@@ -139,12 +141,12 @@ def _said(
         series="" if series in CASH_SERIES else series,
     )
     yield from dated([word for word in words if word.sort not in SPENT], plain=plain)
-    if sorts & {Sort.KIND, Sort.SERIES}:
+    if Sort.KIND in said or Sort.SERIES in said:
         plain = plain._replace(kinds=frozenset(), series="")
         yield from dated([_as_name(word) for word in words if word.sort is not Sort.VENUE], plain=plain)
 
 
-SPENT = frozenset({Sort.VENUE, Sort.KIND, Sort.SERIES})
+SPENT = (Sort.VENUE, Sort.KIND, Sort.SERIES)
 
 
 def _as_name(word: Word) -> Word:
@@ -207,6 +209,8 @@ def _two(run: str) -> list[Word]:
 def _short_contracts(words: list[Word]) -> list[Word]:
     """C, P and F stand for a kind of contract beside a number."""
     numbers = {place for place, word in enumerate(words) if word.sort is Sort.NUMBER}
+    if not numbers:
+        return words
     return [
         Word(Sort.CONTRACT, SHORT_CONTRACTS[word.text])
         if word.sort is Sort.NAME and word.text in SHORT_CONTRACTS and {place - 1, place + 1} & numbers
@@ -215,7 +219,7 @@ def _short_contracts(words: list[Word]) -> list[Word]:
     ]
 
 
-def _contract(said: set[str]) -> str:
-    if {CALL, PUT} <= said:
+def _contract(said: Sequence[str]) -> str:
+    if CALL in said and PUT in said:
         return OPTION
     return next((contract for contract in (CALL, PUT, FUTURE, OPTION) if contract in said), "")

@@ -100,10 +100,11 @@ class Shelf:
 
     def texts(self, columns: Columns, rows: Rows) -> list[bytearray]:
         """The same of several rows."""
-        starts = np.where(rows > 0, columns.end[rows - 1], 0)
-        arena = self.arena
-        stops = (starts + columns.size[rows]).tolist()
-        return [arena[start:stop] for start, stop in zip(starts.tolist(), stops, strict=True)]
+        arena, end, size = self.arena, columns.end, columns.size
+        return [
+            arena[(start := end.item(row - 1) if row else 0) : start + size.item(row)]  # a page is too short for arrays
+            for row in rows.tolist()
+        ]
 
     def titles(self, columns: Columns, row: int) -> list[str]:
         """The names a row is known by besides the one in its key."""

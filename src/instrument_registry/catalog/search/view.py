@@ -111,14 +111,11 @@ class View:
 
     def fragment(self, row: int) -> bytes:
         """A row's JSON object without the closing brace."""
-        cohort = self.columns.cohort.item(row)
-        return self.shelf.text(self.columns, row) + self.shelf.book.endings[cohort] + self.cycles[cohort]
+        return self.shelf.text(self.columns, row) + self.shared(self.columns.cohort.item(row))
 
-    def fragments(self, rows: Rows) -> list[tuple[bytearray, bytes]]:
-        """Of each row its own and its shared part of the JSON object, without the closing brace."""
-        endings, cycles = self.shelf.book.endings, self.cycles
-        shared = [endings[cohort] + cycles[cohort] for cohort in self.columns.cohort[rows].tolist()]
-        return list(zip(self.shelf.texts(self.columns, rows), shared, strict=True))
+    def shared(self, cohort: int) -> bytes:
+        """What the JSON objects of a cohort end with, without the closing brace."""
+        return self.shelf.book.endings[cohort] + self.cycles[cohort]
 
     def of_names(
         self, names: npt.NDArray[np.int32], *, start: npt.NDArray[np.int32], end: npt.NDArray[np.int32]
