@@ -46,11 +46,13 @@ class EventNotFound(NotFound):
 class Fact:
     """Something that has happened; subclasses name it and add what is known of it.
 
-    `occurred_at` travels in the envelope, every other field in the data.
+    `occurred_at` travels in the envelope, every other field in the data. Of an audited one the audit shows the fields
+    called old, new and reason; without old and new the whole of it is new.
     """
 
     type: ClassVar[str]
     version: ClassVar[int] = 1
+    audited: ClassVar[bool] = True
 
     occurred_at: datetime
 

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.errors import Invalid
 from instrument_registry.events import model, schemas, storage
+from instrument_registry.events.audit import recording
 from instrument_registry.events.model import (
     Append,
     Event,
@@ -42,7 +43,7 @@ async def append(
     expected_version: int | None = None,
     event_id: UUID | None = None,
 ) -> Append:
-    """Write facts to a stream in the caller's transaction.
+    """Write facts to a stream in the caller's transaction, and with them the audit's record.
 
     With `event_id` a second call answers what the first one did and writes nothing; facts after the first have the
     ids that follow it, so for several its last five hexadecimal digits must be 0.
@@ -50,10 +51,18 @@ async def append(
     """
     rows = [(fact.subject, fact.type, fact.version, schemas.encode(fact), fact.occurred_at) for fact in facts]
     _countable(len(rows), event_id)
+    told = [(fact, row[3]) for fact, row in zip(facts, rows, strict=True)]
+    record = recording.draft(told, stream=stream, metadata=metadata)
 
     async def write() -> Append | None:
         return await storage.append(
-            tx, rows, stream=stream, metadata=metadata, expected_version=expected_version, event_id=event_id
+            tx,
+            rows,
+            stream=stream,
+            metadata=metadata,
+            expected_version=expected_version,
+            event_id=event_id,
+            record=record,
         )
 
     return await _once(tx, write, facts=len(rows), stream=stream, expected_version=expected_version, event_id=event_id)

@@ -9,10 +9,14 @@ from psycopg.rows import TupleRow
 
 from instrument_registry.database import Transaction
 from instrument_registry.events import model
+from instrument_registry.events.audit.recording import Draft
 from instrument_registry.events.model import Append, Event, Interval, Metadata
 
 COLUMNS = """a.number, a.event_id, a.stream, a.version, a.facts, a.recorded_at,
        a.actor, a.correlation_id, a.causation_id, a.source"""
+
+# How an instant stands in the audit's texts, in UTC.
+INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
 
 # One statement and one round trip. The row of the stream is taken first and held until the transaction ends; only then
 # is the number drawn: so the order of numbers is the order of versions, whenever the transactions began.
@@ -37,9 +41,18 @@ with head as (
     select a.number + fact.place, fact.subject, fact.type, fact.schema_version, fact.data, fact.occurred_at,
            a.recorded_at
       from opened a, {facts} as fact
-)
+){more}
 select {columns}, null::bigint as position from opened a
 """
+
+# The audit's record comes with the append: same number, same time, same transaction, no further round trip.
+AUDITED = f""", audited as (
+    insert into audit_records (number, at, action, actor, subject, correlation_id, text)
+    select a.number, a.recorded_at, %(action)s, a.actor, %(subject)s, a.correlation_id,
+           %(before_at)s || to_char(a.recorded_at at time zone 'UTC', '{INSTANT}')
+           || %(before_number)s || a.number || %(after_number)s
+      from opened a
+)"""
 
 LISTED = """
 (select subject, type, schema_version, data, occurred_at, place - 1 as place
@@ -48,6 +61,18 @@ LISTED = """
         with ordinality as one (subject, type, schema_version, data, occurred_at, place))
 """
 DRAFTED = "(select subject, type, schema_version, data, occurred_at, row_number() over () - 1 as place from {table})"
+
+
+def _append_from(facts: str, more: str = "") -> str:
+    return APPEND.format(place_bits=model.PLACE_BITS, columns=COLUMNS, facts=facts, more=more)
+
+
+APPEND_LISTED, APPEND_AUDITED, APPEND_DRAFTED = (
+    _append_from(LISTED),
+    _append_from(LISTED, AUDITED),
+    _append_from(DRAFTED),
+)
+PIECES = ("before_at", "before_number", "after_number")
 
 CREATE_DRAFT = """
 create temporary table {table} (
@@ -142,13 +167,16 @@ async def append(
     metadata: Metadata,
     expected_version: int | None,
     event_id: UUID | None,
+    record: Draft | None = None,
 ) -> Append | None:
     """Write facts given as (subject, type, schema version, data, occurred at); None when the version is another."""
     subjects, types, schema_versions, data, occurred = (list(column) for column in zip(*facts, strict=True))
     values = _values(len(facts), stream, metadata, expected_version, event_id) | {
         "subjects": subjects, "types": types, "schema_versions": schema_versions, "data": data, "occurred": occurred,
     }  # fmt: skip
-    row = await (await tx.execute(_append_from(LISTED), values)).fetchone()
+    if record is not None:
+        values |= {"action": record.action, "subject": record.subject} | dict(zip(PIECES, record.pieces, strict=True))
+    row = await (await tx.execute(APPEND_AUDITED if record else APPEND_LISTED, values)).fetchone()
     return None if row is None else _append(row)
 
 
@@ -163,7 +191,7 @@ async def append_drafted(
     event_id: UUID | None,
 ) -> Append | None:
     """Write the facts of a draft table, in the order of its rows; None when the version is another."""
-    statement = sql.SQL(_append_from(DRAFTED).replace("{table}", "{}")).format(sql.Identifier(table))
+    statement = sql.SQL(APPEND_DRAFTED.replace("{table}", "{}")).format(sql.Identifier(table))
     row = await (await tx.execute(statement, _values(facts, stream, metadata, expected_version, event_id))).fetchone()
     return None if row is None else _append(row)
 
@@ -290,10 +318,6 @@ async def months_ahead(tx: Transaction) -> int:
     row = await (await tx.execute(MONTHS_AHEAD)).fetchone()
     assert row is not None
     return int(row[0])
-
-
-def _append_from(facts: str) -> str:
-    return APPEND.format(place_bits=model.PLACE_BITS, columns=COLUMNS, facts=facts)
 
 
 def _values(
