@@ -8,6 +8,9 @@ from collections.abc import Awaitable, Callable
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.expire import expire_daily
 from instrument_registry.workers.ingest import keep_schedules, load_demo, work_jobs
+from instrument_registry.workers.measure import measure_log
+from instrument_registry.workers.project import project_daily_facts
+from instrument_registry.workers.relay import relay_to_redis
 from instrument_registry.workers.sequencer import sequence
 
 Worker = Callable[[Registry], Awaitable[None]]
@@ -18,4 +21,7 @@ WORKERS: dict[str, Worker] = {
     "jobs": work_jobs,
     "schedules": keep_schedules,
     "expiry": expire_daily,
+    "relay": relay_to_redis,
+    "measures": measure_log,
+    "daily_facts": project_daily_facts,
 }

@@ -1,0 +1,24 @@
+"""The relay to Redis as a background worker."""
+
+import secrets
+
+from instrument_registry.events.streams import redis_streams, relay
+from instrument_registry.events.streams.layout import Ordering
+from instrument_registry.events.streams.redis_streams import Streams
+from instrument_registry.wiring import Registry
+
+OWNER_BYTES = 16
+
+
+async def relay_to_redis(registry: Registry) -> None:
+    """Bring the log to Redis for ever, where the settings name one; else finished."""
+    url = registry.settings.event_broker_url
+    if url is None:
+        return
+    client = redis_streams.connect(url.get_secret_value())
+    try:
+        ordering = Ordering(registry.settings.event_ordering_guarantee)
+        streams = Streams(client, ordering, owner=secrets.token_hex(OWNER_BYTES))
+        await relay.run(registry.database, streams, batch_size=registry.settings.event_batch_size)
+    finally:
+        await redis_streams.disconnect(client)
