@@ -201,7 +201,7 @@ async def follow(
             async with database.session("follower") as session:
                 await storage.listen(session, SEQUENCED)
                 while True:
-                    _heed_cancellation()
+                    heed_cancellation()
                     async with database.transaction(read_only=True) as tx:
                         page = await read(tx, after=after, limit=limit, types=types, bulk=bulk)
                     if page.position == after:
@@ -210,7 +210,7 @@ async def follow(
                     after = page.position
                     yield page
         except DatabaseUnavailable as error:
-            _heed_cancellation()
+            heed_cancellation()
             log.warning("events.follower_waits", reason=str(error), position=after)
             await asyncio.sleep(poll_seconds)
 
@@ -280,7 +280,8 @@ def _bounded(limit: int) -> None:
         raise Invalid(f"A page holds 1 to {model.PAGE_MAX} events, not {limit}", limit=limit)
 
 
-def _heed_cancellation() -> None:
+def heed_cancellation() -> None:
+    """Let a cancellation that was lost take effect; Raises: CancelledError."""
     # Python 3.11's asyncio.wait_for, which the pool waits with, loses a cancellation that meets a result or a failure.
     task = asyncio.current_task()
     if task is not None and task.cancelling():

@@ -1,0 +1,192 @@
+"""Streams of events: for a consumer, who acknowledges; or from a position on, for somebody who keeps count alone.
+
+Each is a sequence of parts: what to send, a sign of life, or the end with its reason. A database that is away is waited
+for, with signs of life.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from instrument_registry.database import Database, DatabaseUnavailable
+from instrument_registry.events import service, wire
+from instrument_registry.events.service import heed_cancellation
+from instrument_registry.events.streams import delivering, positions, storage
+from instrument_registry.events.streams.delivering import LEASE_SECONDS, Ahead
+from instrument_registry.events.streams.model import Handed, Hold, NoSuchConsumer, Retrying, Wanted
+from instrument_registry.events.streams.signals import Signals, Woken, wake
+
+RENEW_SECONDS = LEASE_SECONDS / 3
+POLL_SECONDS = 5.0  # looked at even when nobody said anything
+BLOCKED_SECONDS = 1.0
+STANDBY_SECONDS = 1.0
+
+NOTHING = Ahead([], 0, full=False)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events to send, and the position up to which nothing else was for this stream."""
+
+    handed: list[Handed]
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A sign of life: where the stream stands, and whether it waits for another process to leave."""
+
+    position: int
+    standby: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last part, and why."""
+
+    reason: str
+
+
+Part = Batch | Alive | Ended
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """How a stream for a consumer is served."""
+
+    process: str
+    batch_size: int
+    retrying: Retrying
+    acknowledge_seconds: float  # how long one event may take
+
+
+async def follow_for(
+    database: Database, signals: Signals, consumer_id: str, *, terms: Terms, new_id: Callable[[], UUID]
+) -> AsyncGenerator[Part, None]:
+    """Serve a consumer until it is lost; once this is closed, what was held waits for another try."""
+    with signals.subscribed(consumer_id) as woken:
+        held: Hold | None = None
+        try:
+            while True:
+                try:
+                    held = await _opened(database, consumer_id, terms=terms, stream_id=new_id())
+                    if held is None:
+                        yield Alive(0, standby=True)
+                        await woken.wait(STANDBY_SECONDS)
+                        continue
+                    async with contextlib.aclosing(_served(database, held, woken=woken, terms=terms)) as parts:
+                        async for part in parts:
+                            yield part
+                    if await _superseded(database, held):
+                        yield Ended("the same process is being served elsewhere")
+                        return
+                    held = None  # moved or changed: go on from there
+                except DatabaseUnavailable as error:
+                    log.warning("streams.waits", consumer_id=consumer_id, reason=str(error))
+                    yield Alive(held.reached if held else 0)
+                    await asyncio.sleep(BLOCKED_SECONDS)
+        except NoSuchConsumer:
+            held = None
+            yield Ended("the consumer has been removed")
+        except _Unacknowledged as error:
+            yield Ended(f"nothing was acknowledged for {error.seconds:.0f} s")
+        finally:
+            if held is not None:
+                await _release(database, held)
+
+
+async def follow_from(
+    database: Database, signals: Signals, *, after: int, wanted: Wanted, limit: int
+) -> AsyncGenerator[Part, None]:
+    """Every event after a position, for ever; nobody remembers how far the reader has come but the reader."""
+    with signals.subscribed() as woken:
+        while True:
+            woken.heed()
+            try:
+                async with database.transaction(read_only=True) as tx:
+                    await positions.ensure_readable(tx, after + 1)
+                    page = await service.read(tx, after=after, limit=limit, bulk=wanted.bulk)
+            except DatabaseUnavailable as error:
+                log.warning("streams.waits", reason=str(error), position=after)
+                yield Alive(after)
+                await asyncio.sleep(BLOCKED_SECONDS)
+                continue
+            if page.position == after:
+                yield Alive(after)
+                await woken.wait(POLL_SECONDS)
+                continue
+            named = ((event, wire.sent_as(event.type, wanted.event_types)) for event in page.events)
+            after = page.position
+            yield Batch([Handed(event, name, 1) for event, name in named if name is not None], after)
+
+
+class _Unacknowledged(Exception):
+    """The consumer holds something and says nothing."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+
+
+async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms) -> AsyncGenerator[Part, None]:
+    """The parts of one hold, until it is lost."""
+    now = asyncio.get_running_loop().time
+    renew_at = due_at = now()
+    looked_to, ahead = held.reached, NOTHING
+    while True:
+        heed_cancellation()
+        moved = woken.heed()
+        if now() >= renew_at:
+            renew_at = now() + RENEW_SECONDS
+            async with database.transaction() as tx:
+                idle = await delivering.renew(tx, held, retrying=terms.retrying, looked_to=looked_to)
+            if idle is None:
+                return
+            if idle > terms.acknowledge_seconds:
+                raise _Unacknowledged(idle)
+            yield Alive(looked_to)
+        if not ahead.events:
+            async with database.transaction(read_only=True) as tx:
+                ahead = await delivering.look_ahead(tx, held, after=looked_to)
+        if ahead.events or moved or now() >= due_at:
+            async with database.transaction() as tx:
+                step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying)
+            if step is None:
+                return
+            if step.handed:
+                yield Batch(step.handed, step.reached)
+            ahead = ahead.after(step.reached)
+            due_at = renew_at if step.again_seconds is None else now() + step.again_seconds
+        if not ahead.events:
+            looked_to = max(looked_to, ahead.looked_to)
+            if ahead.full:
+                continue
+        await woken.wait(min(renew_at, due_at, now() + BLOCKED_SECONDS if ahead.events else renew_at) - now())
+
+
+async def _opened(database: Database, consumer_id: str, *, terms: Terms, stream_id: UUID) -> Hold | None:
+    async with database.transaction() as tx:
+        return await delivering.hold(
+            tx, consumer_id, process=terms.process, batch_size=terms.batch_size, stream_id=stream_id
+        )
+
+
+async def _superseded(database: Database, held: Hold) -> bool:
+    async with database.transaction(read_only=True) as tx:
+        return await storage.superseded(tx, held)
+
+
+async def _release(database: Database, held: Hold) -> None:
+    try:
+        async with database.transaction() as tx:
+            await delivering.release(tx, held)
+    except DatabaseUnavailable as error:  # nobody renews it, so it is missed in a while
+        log.warning("streams.not_released", consumer_id=held.consumer_id, reason=str(error))
+    else:
+        await wake(database, held.consumer_id)
