@@ -141,12 +141,26 @@ async def ingest(
     ]
     digest = hashlib.sha256("\n".join(sorted(file.sha256 for file in files)).encode()).hexdigest()
     feed = " ".join(sorted({feed_of(file.name) for file in files}))
-    async with database.transaction() as tx:
-        seen = await storage.last_applied_digest(tx, broker=order.broker, feed=feed)
-        identifier = await storage.start(tx, order, feed=feed, files=files, digest=digest, at=clock())
-    run = _Run(id=identifier, order=order, feed=feed, files=files)
-    if seen == (digest, order.market_date) and not order.dry_run and not order.released_from:
-        return await _end(database, run, RunStatus.UNCHANGED, clock=clock)
+    async with database.session("ingestion") as session:
+        async with database.transaction() as tx:
+            seen = await storage.last_applied_digest(tx, broker=order.broker, feed=feed)
+            identifier = await storage.start(tx, order, feed=feed, files=files, digest=digest, at=clock())
+            await storage.hold(session, identifier)  # before anybody sees it running
+        run = _Run(id=identifier, order=order, feed=feed, files=files)
+        if seen == (digest, order.market_date) and not order.dry_run and not order.released_from:
+            return await _end(database, run, RunStatus.UNCHANGED, clock=clock)
+        return await _carry_out(database, run, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
+
+
+async def _carry_out(
+    database: Database,
+    run: _Run,
+    dumps: list[Dump],
+    *,
+    clock: Clock,
+    sessions_between: Sessions,
+    progress: Progress,
+) -> Outcome:
     kept = [(dump.name, dump.content) for dump in dumps]
     dumps.clear()
     watch = _Stopwatch(run, progress)

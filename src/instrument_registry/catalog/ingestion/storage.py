@@ -26,10 +26,14 @@ select digest, market_date from ingestions
  where broker = %(broker)s and feed = %(feed)s and status in ('applied', 'unchanged') order by market_date desc, id desc limit 1
 """
 
-ABANDONED = """
+ALIVE = 0x6972_7275  # "irru": with its id, what the session of a run holds as long as its process lives
+HOLD = f"select pg_advisory_lock({ALIVE}, %(id)s)"
+
+ABANDONED = f"""
+with running as materialized (select id from ingestions where status = 'running' and id <> %(id)s)
 update ingestions set status = 'failed', finished_at = %(at)s,
-       reasons = '[{"gate": "abandoned", "detail": "the process that ran this ended without a word; nothing was changed"}]'
- where status = 'running' and id <> %(id)s
+       reasons = '[{{"gate": "abandoned", "detail": "the process that ran this ended without a word; nothing was changed"}}]'
+  from running where running.id = ingestions.id and pg_try_advisory_xact_lock({ALIVE}, running.id::int)
 """
 
 
@@ -45,6 +49,11 @@ async def start(
     row = await (await tx.execute(START, values)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def hold(session: Transaction, run: int) -> None:
+    """Tell everybody that a run's process lives, as long as this session does."""
+    await session.execute(HOLD, {"id": run})
 
 
 async def finish(
@@ -68,7 +77,7 @@ async def finish(
 
 
 async def mark_abandoned(tx: Transaction, *, current: int, at: datetime) -> None:
-    """Runs still called running while we hold the catalogue's lock belong to processes that died."""
+    """Runs that are called running, but whose session is gone, belong to processes that died."""
     await tx.execute(ABANDONED, {"at": at, "id": current})
 
 
