@@ -3,13 +3,13 @@
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from instrument_registry.access import service
 from instrument_registry.access.model import ApiKey, Scope
+from instrument_registry.cli import tables
 from instrument_registry.cli.connected import caused_here, in_transaction
 from instrument_registry.clock import now
 from instrument_registry.database import Transaction
@@ -34,7 +34,7 @@ def create(
 
     key, text = in_transaction(work, command="keys")
     if as_json:
-        _print_json({"key": text, **_facts(key)})
+        tables.document({"key": text, **_facts(key)})
         return
     typer.echo(text)
     typer.echo(f"{key.scope} key {key.id} for {key.name}: keep it now, it cannot be shown again.", err=True)
@@ -45,7 +45,7 @@ def list_(as_json: AsJson = False) -> None:
     """Every key, revoked ones too, oldest first; never the secrets."""
     keys = in_transaction(service.list_keys, command="keys")
     if as_json:
-        _print_json({"keys": [_facts(key) for key in keys]})
+        tables.document({"keys": [_facts(key) for key in keys]})
         return
     table = Table(box=None, header_style="bold")
     for column in ("id", "name", "scope", "created", "by", "last used", "revoked"):
@@ -68,7 +68,7 @@ def revoke(
 
     key = in_transaction(work, command="keys")
     if as_json:
-        _print_json(_facts(key))
+        tables.document(_facts(key))
         return
     typer.echo(f"Revoked {key.id} ({key.name}).")
 
@@ -84,10 +84,6 @@ def _facts(key: ApiKey) -> dict[str, object]:
         "revoked_at": key.revoked_at,
         "revoked_by": key.revoked_by,
     }
-
-
-def _print_json(body: object) -> None:
-    typer.echo(msgspec.json.encode(body).decode())
 
 
 def _minute(instant: datetime) -> str:

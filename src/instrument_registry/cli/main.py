@@ -45,6 +45,7 @@ COMMANDS = {
     "declarations": Entry("declarations", "app", "List and add corporate actions."),
     "quarantine": Entry("quarantine", "app", "Look at dumps that were kept out; release or discard them."),
     "schedule": Entry("schedule", "app", "Say when each broker's dump is fetched by itself."),
+    "projections": Entry("projections", "app", "What is derived from the facts; build it anew."),
     "doctor": Entry("doctor", "doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from instrument_registry import events
@@ -48,7 +47,7 @@ def list_(
 
     runs = in_transaction(work, command=COMMAND)
     if as_json:
-        _print_json({"ingestions": runs})
+        tables.document({"ingestions": runs})
         return
     if not runs:
         typer.echo("No dump waits for a decision.")
@@ -70,7 +69,7 @@ def show(
 
     report, aside = in_transaction(work, command=COMMAND)
     if as_json:
-        _print_json({"ingestion": report, "set_aside": aside})
+        tables.document({"ingestion": report, "set_aside": aside})
         return
     _print_report(report, aside)
 
@@ -105,7 +104,7 @@ def release(run: Run, reason: Reason, as_json: AsJson = False) -> None:
 
     outcome = with_database(work, command=COMMAND)
     if as_json:
-        _print_json(outcome)
+        tables.document(outcome)
         return
     changes = ", ".join(f"{count:,} {fact}" for fact, count in sorted(outcome.counts.items(), key=lambda one: -one[1]))
     typer.echo(
@@ -126,7 +125,7 @@ def discard(run: Run, reason: Reason, as_json: AsJson = False) -> None:
 
     report = with_database(work, command=COMMAND)
     if as_json:
-        _print_json(report)
+        tables.document(report)
         return
     typer.echo(f"Discarded run {run} of {report.broker} for {report.market_date}.")
 
@@ -156,7 +155,3 @@ def _print_report(report: IngestionReport, aside: Sequence[SetAside]) -> None:
 
 def _why(run: IngestionRun) -> str:
     return "; ".join(reason.detail for reason in run.reasons)
-
-
-def _print_json(body: object) -> None:
-    typer.echo(msgspec.json.encode(body).decode())

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Annotated
 
-import msgspec
 import typer
 
 from instrument_registry import events
@@ -32,7 +31,7 @@ def list_(as_json: AsJson = False) -> None:
 
     states = in_transaction(work, command=COMMAND)
     if as_json:
-        _print_json({"schedules": states})
+        tables.document({"schedules": states})
         return
     if not states:
         typer.echo(
@@ -117,7 +116,7 @@ def _changed(work: Callable[[Transaction], Awaitable[Result]]) -> Result:
 
 def _told(state: ScheduleState, *, as_json: bool) -> None:
     if as_json:
-        _print_json(state)
+        tables.document(state)
     elif state.paused:
         typer.echo(f"{state.broker} is paused.")
     else:
@@ -139,7 +138,3 @@ def _went(morning: Morning | None) -> str:
 
 def _minute(instant: datetime | None) -> str:
     return f"{instant.astimezone(MARKET_ZONE):%Y-%m-%d %H:%M}" if instant else "never"
-
-
-def _print_json(body: object) -> None:
-    typer.echo(msgspec.json.encode(body).decode())

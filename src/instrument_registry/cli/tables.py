@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +21,11 @@ def console() -> Console:
 def note(text: str) -> None:
     """Something for the person that is no part of the answer."""
     print(plain(text), file=sys.stderr)
+
+
+def document(body: object) -> None:
+    """An answer for programs: one JSON document on standard output."""
+    print(msgspec.json.encode(body).decode())
 
 
 def plain(value: object) -> str:

@@ -28,6 +28,7 @@ from instrument_registry.http import (
     metrics,
     overrides,
     problems,
+    projections,
     schedules,
     scrape,
     search,
@@ -49,7 +50,7 @@ ROOMS: tuple[APIRouter, ...] = (
     search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
-    export.router, kite.router,
+    export.router, kite.router, projections.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program

@@ -13,10 +13,12 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from instrument_registry import events
 from instrument_registry.catalog.ingestion import demonstration, schedule
 from instrument_registry.catalog.live import Proof
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
+from instrument_registry.events import measures
 from instrument_registry.http.encoding import json_response
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.routes import public, root
@@ -25,6 +27,7 @@ from instrument_registry.wiring import Registry
 CHECK_TIMEOUT_SECONDS = 2.0
 DISK_FREE_BYTES = 256 * 1024 * 1024
 INDEX_BEHIND_SECONDS = 10.0
+FACTS_WAIT_SECONDS = 30.0
 DEMO_WAIT_SECONDS = 120.0
 STARTED = time.monotonic()
 
@@ -160,6 +163,24 @@ async def _caught_up(registry: Registry) -> str:
     return f"at position {registry.catalogue.position}"
 
 
+async def _facts(registry: Registry) -> str:
+    """Facts can be written next month too."""
+    async with registry.database.transaction(read_only=True) as tx:
+        ahead = await events.months_ahead(tx)
+    if ahead < 1:
+        raise CheckFailed("the fact log has no room for next month; a running worker makes room by itself")
+    return f"room for {ahead} months"
+
+
+async def _sequenced(registry: Registry) -> str:
+    """What is written is soon in order; until then nobody hears of it."""
+    async with registry.database.transaction(read_only=True) as tx:
+        seen = await measures.measure(tx)
+    if seen.waiting_seconds > FACTS_WAIT_SECONDS:
+        raise CheckFailed(f"facts have waited for {seen.waiting_seconds:.0f} s for their order: is a worker running?")
+    return f"at position {seen.position}"
+
+
 async def _demo(registry: Registry) -> str:
     """Whoever starts with the demo waits until it can be searched, but not for ever."""
     if not registry.settings.demo:
@@ -203,9 +224,10 @@ async def _mornings(registry: Registry) -> str:
 
 CHECKS: dict[str, Check] = {
     "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "proved": _proved,
-    "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
+    "facts": _facts,
+    "sequenced": _sequenced, "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
 }  # fmt: skip
-READY = ("database", "migrations", "index", "caught_up", "disk", "demo")
+READY = ("database", "migrations", "index", "caught_up", "facts", "disk", "demo")
 ANSWERS = ("database", "index", "demo")
 # A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
-NOTED = ("proved", "demo_loaded", "mornings")
+NOTED = ("proved", "sequenced", "demo_loaded", "mornings")
