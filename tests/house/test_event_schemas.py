@@ -12,15 +12,16 @@ import pytest
 import instrument_registry
 from instrument_registry.events import Fact, schemas
 
+ROOM_OF_EVENTS = "instrument_registry.events"  # which is no module of facts
 FOLDER = Path(__file__).parents[2] / "schemas" / "events"
 
 
 def told() -> list[type[Fact]]:
     """Every fact of every room's `events.py`; one from which others inherit is no fact itself."""
     kinds: dict[str, type[Fact]] = {}
-    for room in pkgutil.iter_modules(instrument_registry.__path__):
-        name = f"instrument_registry.{room.name}.events"
-        if not room.ispkg or room.name == "events" or importlib.util.find_spec(name) is None:
+    for room in pkgutil.walk_packages(instrument_registry.__path__, "instrument_registry."):
+        name = f"{room.name}.events"
+        if not room.ispkg or name == ROOM_OF_EVENTS or importlib.util.find_spec(name) is None:
             continue
         own = [kind for kind in vars(importlib.import_module(name)).values() if _told_by(kind, name)]
         for kind in own:

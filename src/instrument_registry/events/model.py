@@ -63,6 +63,25 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class External(Fact):
+    """Something that others tell: its type is theirs, its data a JSON object of theirs."""
+
+    name: str
+    about: str | None
+    text: str
+
+    @property
+    def type(self) -> str:  # type: ignore[override]
+        """What they call it."""
+        return self.name
+
+    @property
+    def subject(self) -> str | None:
+        """What they say it is about."""
+        return self.about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
     """Who caused an append, and in answer to what."""
 

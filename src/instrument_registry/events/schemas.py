@@ -6,7 +6,7 @@ from typing import get_type_hints
 
 import msgspec
 
-from instrument_registry.events.model import Fact, FactRefused
+from instrument_registry.events.model import External, Fact, FactRefused
 
 ENVELOPE = "occurred_at"
 _FORMS: dict[type[Fact], type[msgspec.Struct]] = {}
@@ -17,6 +17,8 @@ def encode(fact: Fact) -> str:
 
     Raises: FactRefused when a field holds what its schema does not promise.
     """
+    if isinstance(fact, External):
+        return fact.text
     form = _form(type(fact))
     data = msgspec.json.encode(form(**{name: getattr(fact, name) for name in form.__struct_fields__}))
     check(type(fact), data)

@@ -1,4 +1,4 @@
-"""Dead letters: looked at, given another try one by one or many at once, discarded with a reason, and not kept for ever."""
+"""Dead letters: looked at, given another try, one or many at once, discarded with a reason, and not kept for ever."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -134,40 +134,63 @@ class _Unacknowledged(Exception):
         self.seconds = seconds
 
 
+@dataclass(slots=True)
+class _Looked:
+    """How far a stream has looked: up to there everything has been handed out or was not for it."""
+
+    to: int
+
+
 async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms) -> AsyncGenerator[Part, None]:
     """The parts of one hold, until it is lost."""
     now = asyncio.get_running_loop().time
-    renew_at = due_at = now()
-    looked_to, ahead = held.reached, NOTHING
+    looked, ahead = _Looked(held.reached), NOTHING
+    alive_at = due_at = now()
+    # Beside the sending, which waits for a slow reader.
+    keeping = asyncio.create_task(_keep(database, held, looked=looked, terms=terms))
+    keeping.add_done_callback(lambda _: woken.rouse(moved=True))
+    try:
+        while True:
+            heed_cancellation()
+            moved = woken.heed()
+            if keeping.done():
+                keeping.result()  # Raises: DatabaseUnavailable, _Unacknowledged
+                return
+            if now() >= alive_at:
+                alive_at = now() + RENEW_SECONDS
+                yield Alive(looked.to)
+            if not ahead.events:
+                async with database.transaction(read_only=True) as tx:
+                    ahead = await delivering.look_ahead(tx, held, after=looked.to)
+            if ahead.events or moved or now() >= due_at:
+                async with database.transaction() as tx:
+                    step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying)
+                if step is None:
+                    return
+                if step.handed:
+                    yield Batch(step.handed, step.reached)
+                ahead = ahead.after(step.reached)
+                due_at = alive_at if step.again_seconds is None else now() + step.again_seconds
+            if not ahead.events:
+                looked.to = max(looked.to, ahead.looked_to)
+                if ahead.full:
+                    continue
+            await woken.wait(min(alive_at, due_at, now() + BLOCKED_SECONDS if ahead.events else alive_at) - now())
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def _keep(database: Database, held: Hold, *, looked: _Looked, terms: Terms) -> None:
+    """Renew a hold until it is lost; Raises: DatabaseUnavailable, _Unacknowledged."""
     while True:
-        heed_cancellation()
-        moved = woken.heed()
-        if now() >= renew_at:
-            renew_at = now() + RENEW_SECONDS
-            async with database.transaction() as tx:
-                idle = await delivering.renew(tx, held, retrying=terms.retrying, looked_to=looked_to)
-            if idle is None:
-                return
-            if idle > terms.acknowledge_seconds:
-                raise _Unacknowledged(idle)
-            yield Alive(looked_to)
-        if not ahead.events:
-            async with database.transaction(read_only=True) as tx:
-                ahead = await delivering.look_ahead(tx, held, after=looked_to)
-        if ahead.events or moved or now() >= due_at:
-            async with database.transaction() as tx:
-                step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying)
-            if step is None:
-                return
-            if step.handed:
-                yield Batch(step.handed, step.reached)
-            ahead = ahead.after(step.reached)
-            due_at = renew_at if step.again_seconds is None else now() + step.again_seconds
-        if not ahead.events:
-            looked_to = max(looked_to, ahead.looked_to)
-            if ahead.full:
-                continue
-        await woken.wait(min(renew_at, due_at, now() + BLOCKED_SECONDS if ahead.events else renew_at) - now())
+        async with database.transaction() as tx:
+            idle = await delivering.renew(tx, held, retrying=terms.retrying, looked_to=looked.to)
+        if idle is None:
+            return
+        if idle > terms.acknowledge_seconds:
+            raise _Unacknowledged(idle)
+        await asyncio.sleep(min(RENEW_SECONDS, terms.acknowledge_seconds))
 
 
 async def _opened(database: Database, consumer_id: str, *, terms: Terms, stream_id: UUID) -> Hold | None:
