@@ -1,7 +1,7 @@
 """An index in memory follows what real runs change, says when it has not yet, and is proved equal to the tables."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -9,12 +9,14 @@ from datetime import UTC, date, datetime
 import msgspec
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 import dumps
 from catalogues import Load, take
 from conftest import DatabaseUrls
 from facts import catch_up
 from instrument_registry import events
+from instrument_registry.catalog import live
 from instrument_registry.catalog.live import LiveCatalogue, Proof
 from instrument_registry.catalog.search import Query
 from instrument_registry.database import Database
@@ -116,6 +118,35 @@ async def test_while_it_is_behind_it_says_so(database: Database, database_urls: 
     assert during[0] > 0
     assert during[1] == position
     assert (catalogue.behind, catalogue.age_seconds) == (False, 0.0)
+
+
+async def test_while_the_database_is_away_its_age_grows(
+    database: Database, database_urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "SILENCE_SECONDS", 1.0)
+    catalogue = await opened(database)
+    name = conninfo_to_dict(database_urls.owner)["dbname"]
+    with psycopg.connect(make_conninfo(database_urls.owner, dbname="postgres"), autocommit=True) as admin:
+        async with following(catalogue):
+            await asyncio.sleep(1.5)
+            quiet = catalogue.age_seconds
+            admin.execute(f"alter database {name} allow_connections false".encode())
+            admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+            await until(lambda: catalogue.age_seconds > 1.0)
+            away = catalogue.age_seconds
+            await asyncio.sleep(0.2)
+            later = catalogue.age_seconds
+            admin.execute(f"alter database {name} allow_connections true".encode())
+            await until(lambda: catalogue.age_seconds == 0.0)
+
+    assert quiet == 0.0
+    assert later >= away + 0.1
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(FOLLOWED_WITHIN_SECONDS):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 async def test_a_change_that_nobody_told_is_noticed(database: Database, database_urls: DatabaseUrls) -> None:

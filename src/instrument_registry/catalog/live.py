@@ -28,6 +28,8 @@ DAY_TIMEOUT_SECONDS = 28.0
 APPLY_MAX = 10_000
 # Facts of this long a silence are looked for even when nobody notified.
 POLL_SECONDS = 0.5
+# Who has not seen for this long that there is no fact more, whatever the reason, may have missed one.
+SILENCE_SECONDS = 2.0
 DIGESTS_MAX = 1_000
 INSTRUMENT = "instrument."
 # What may bring other names: operators' aliases, and changed symbols that operators or an exchange's file declare.
@@ -104,8 +106,12 @@ class LiveCatalogue:
 
     @property
     def age_seconds(self) -> float:
-        """Since when the index may miss something: 0 while it is known to have everything that was sequenced."""
-        return round(max(0.0, time.monotonic() - self._caught_up_at), 3) if self.behind else 0.0
+        """Since when the index may miss something: 0 while it is known to have everything that was sequenced.
+
+        It grows while facts are known that the index lacks, and while nobody can tell whether there are any.
+        """
+        age = time.monotonic() - self._caught_up_at
+        return round(age, 3) if self.behind or age > SILENCE_SECONDS else 0.0
 
     def today(self) -> date:
         """The present market date: the calendar day in the market's zone."""
@@ -166,7 +172,10 @@ class LiveCatalogue:
     async def follow(self) -> None:
         """Take over every fact as it comes, for ever."""
         after = self.position
-        pages = events.follow(self._database, after=after, limit=APPLY_MAX, bulk=False, poll_seconds=POLL_SECONDS)
+        pages = events.follow(
+            self._database, after=after, limit=APPLY_MAX, bulk=False, poll_seconds=POLL_SECONDS,
+            nothing_more=self._nothing_more,
+        )  # fmt: skip
         async for page in pages:
             if page.position > self.position:  # else it was in the snapshot of a build
                 self._known_head = max(self._known_head, page.position)
@@ -240,6 +249,9 @@ class LiveCatalogue:
         gone = [identifier for identifier in ids if identifier not in shown]
         await asyncio.to_thread(self.index.apply, rows, gone, position=page.position, aliases=renamed)
         self._changed()
+
+    def _nothing_more(self) -> None:
+        self._caught_up_at = time.monotonic()
 
     def _changed(self) -> None:
         """What follows from another view."""

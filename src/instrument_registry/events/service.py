@@ -194,8 +194,12 @@ async def follow(
     types: Sequence[str] | None = None,
     bulk: bool = True,
     poll_seconds: float = 1.0,
+    nothing_more: Callable[[], None] = lambda: None,
 ) -> AsyncGenerator[Page, None]:
-    """Pages of events as they come, one whenever the position moves, for ever: a restarted database is waited for."""
+    """Pages of events as they come, one whenever the position moves, for ever: a restarted database is waited for.
+
+    `nothing_more` is called each time the log was looked at and had no event behind the last page.
+    """
     while True:
         try:
             async with database.session("follower") as session:
@@ -205,6 +209,7 @@ async def follow(
                     async with database.transaction(read_only=True) as tx:
                         page = await read(tx, after=after, limit=limit, types=types, bulk=bulk)
                     if page.position == after:
+                        nothing_more()
                         await storage.heard(session, timeout_seconds=poll_seconds)
                         continue
                     after = page.position
