@@ -128,32 +128,44 @@ class TestATransactionThatTakesItsIdEarly:
 class TestEightWriters:
     @pytest.mark.parametrize("seed", [1, 2])
     async def test_lose_nothing_and_keep_each_streams_order(self, database: Database, seed: int) -> None:
-        naive, clever, ours = ByNumber(), BySnapshot(), ByPosition()
-        done = asyncio.Event()
+        await _eight_write_three_read(database, seed=seed, appends=2_000)
 
-        async def read_on() -> None:
-            while not done.is_set():
-                await _read_all(database, naive, clever, ours)
-                await asyncio.sleep(0.001)
+    @pytest.mark.nemesis
+    @pytest.mark.parametrize("seed", range(3, 23))
+    async def test_lose_nothing_in_a_long_run(self, database: Database, seed: int) -> None:
+        await _eight_write_three_read(database, seed=seed, appends=12_000)
 
-        reading = asyncio.create_task(read_on())
-        written = Counter[str]()
-        for counts in await asyncio.gather(
-            *(_write(database, random.Random(f"{seed}/{writer}"), 2000 // WRITERS) for writer in range(WRITERS))
-        ):
-            written += counts
-        done.set()
-        await reading
-        await _read_all(database, naive, ours)
-        await _until(lambda: _read_all(database, clever), lambda: len(clever.seen) == written.total())
 
+async def _eight_write_three_read(database: Database, *, seed: int, appends: int) -> None:
+    naive, clever, readers = ByNumber(), BySnapshot(), [ByPosition() for _ in range(3)]
+    done = asyncio.Event()
+
+    async def read_on(*reading: ByNumber | BySnapshot | ByPosition, sequencing: bool) -> None:
+        while not done.is_set():
+            await _read_all(database, *reading, sequencing=sequencing)
+            await asyncio.sleep(0.001)
+
+    first, *others = readers
+    tasks = [asyncio.create_task(read_on(naive, clever, first, sequencing=True))]
+    tasks += [asyncio.create_task(read_on(one, sequencing=False)) for one in others]
+    written = Counter[str]()
+    for counts in await asyncio.gather(
+        *(_write(database, random.Random(f"{seed}/{writer}"), appends // WRITERS) for writer in range(WRITERS))
+    ):
+        written += counts
+    done.set()
+    await asyncio.gather(*tasks)
+    await _read_all(database, naive, *readers)
+    await _until(lambda: _read_all(database, clever), lambda: len(clever.seen) == written.total())
+
+    for ours in readers:
         assert Counter(stream for stream, _ in ours.seen) == written
         assert len(set(ours.seen)) == len(ours.seen)
         assert [event.position for event in ours.events] == list(range(1, written.total() + 1))
         assert len({event.event_id for event in ours.events}) == written.total()
         assert _out_of_order(ours.seen) == 0
-        assert written.total() - len(set(naive.seen)) > 0
-        assert _out_of_order(clever.seen) > 0
+    assert written.total() - len(set(naive.seen)) > 0
+    assert _out_of_order(clever.seen) > 0
 
 
 class TestFollowing:
@@ -248,8 +260,8 @@ async def _events(tx: Transaction, condition: str, *values: object) -> list[tupl
     return [((stream, version), number) for stream, version, number in rows]
 
 
-async def _read_all(database: Database, *readers: ByNumber | BySnapshot | ByPosition) -> None:
-    if any(isinstance(reader, ByPosition) for reader in readers):
+async def _read_all(database: Database, *readers: ByNumber | BySnapshot | ByPosition, sequencing: bool = True) -> None:
+    if sequencing and any(isinstance(reader, ByPosition) for reader in readers):
         await catch_up(database)
     for reader in readers:
         before = -1
