@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     key: SecretStr | None = None
     # Not public, and yet downloaded from: a mirror of one's own.
     fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    # Not public, and yet sent webhooks, by http too: receivers of one's own.
+    webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     # How events reach consumers: how many attempts before one is a dead letter, how long before the second (later ones
     # wait longer), how long dead letters are kept, after how many silent days a consumer is reported.
     event_retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3

@@ -6,6 +6,7 @@ A worker that returns has finished for good; one that fails is started again aft
 from collections.abc import Awaitable, Callable
 
 from instrument_registry.wiring import Registry
+from instrument_registry.workers.deliver import deliver
 from instrument_registry.workers.expire import expire_daily
 from instrument_registry.workers.ingest import keep_schedules, load_demo, work_jobs
 from instrument_registry.workers.measure import measure_log
@@ -22,6 +23,7 @@ WORKERS: dict[str, Worker] = {
     "schedules": keep_schedules,
     "expiry": expire_daily,
     "relay": relay_to_redis,
+    "webhooks": deliver,
     "measures": measure_log,
     "daily_facts": project_daily_facts,
 }

@@ -1,1 +1,1 @@
-"""Facts sent to addresses outside: endpoints, signatures, deliveries, and no way inside."""
+"""Webhooks: events handed to other programs by signed HTTP requests, each until it has been taken."""

@@ -1,0 +1,332 @@
+"""The deliverer: one process at a time hands events to endpoints until each has taken them.
+
+What is under way is marked nowhere: a delivery waits in the table until its outcome is kept there. So whoever takes
+over after a crash sends again what was under way, under the same ids, and forgets nothing.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import Counter as Counted
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+import psycopg
+import structlog
+from aiohttp.abc import AbstractResolver
+from prometheus_client import Counter, Gauge
+
+from instrument_registry.clock import Clock
+from instrument_registry.database import Database, DatabaseUnavailable, Transaction
+from instrument_registry.errors import Unavailable
+from instrument_registry.events import storage as log_storage
+from instrument_registry.events.service import SEQUENCED
+from instrument_registry.events.webhooks import queue, recording, service, signing, spreading, storage
+from instrument_registry.events.webhooks.lanes import Lane
+from instrument_registry.events.webhooks.messages import Message
+from instrument_registry.events.webhooks.model import Delivery, Endpoint, EndpointState, Plan, SealedSecret
+from instrument_registry.events.webhooks.queue import Outcome
+from instrument_registry.events.webhooks.reading import Reading
+from instrument_registry.events.webhooks.sending import Answer, Sender
+from instrument_registry.events.webhooks.signing import Key
+from instrument_registry.outbound.addresses import Guard
+from instrument_registry.sealing import MasterKeyUnusable, SealBroken, Sealer
+
+LOCK = 0x6972_7765_6273  # "irwebs": whoever delivers holds it, as long as its session lives
+POLL_SECONDS = 1.0
+GATHERED_SECONDS = 0.01  # outcomes are kept together
+GRACE_SECONDS = 3.0  # for what is under way when told to stop
+COUNTED_EVERY_SECONDS = 30.0
+
+log = structlog.get_logger()
+ATTEMPTS = Counter("registry_webhook_attempts", "Requests to webhook endpoints", ["result"])
+WAITING = Gauge("registry_webhook_deliveries_waiting", "Deliveries that have not been taken yet")
+OLDEST = Gauge("registry_webhook_oldest_waiting_seconds", "How long the oldest delivery has been waiting")
+
+
+async def run(
+    database: Database,
+    *,
+    sealer: Sealer,
+    guard: Guard,
+    clock: Clock,
+    plan: Plan | None = None,
+    poll_seconds: float = POLL_SECONDS,
+    chance: Callable[[], float] = random.random,
+    inner: AbstractResolver | None = None,
+) -> None:
+    """Deliver for ever; a second one waits until the first is gone. A restarted database is waited for."""
+    plan = plan or Plan()
+    async with Sender(guard, timeout_seconds=plan.timeout_seconds, inner=inner) as sender:
+        deliverer = Deliverer(database, sender, sealer=sealer, clock=clock, plan=plan, chance=chance)
+        try:
+            while True:
+                try:
+                    await deliverer.lead(poll_seconds=poll_seconds)
+                except* Unavailable as failures:
+                    log.warning("webhooks.wait", reason=str(failures.exceptions[0]))
+                    deliverer.forget_what_was_read()
+                await asyncio.sleep(poll_seconds)
+        finally:
+            await deliverer.finish()
+
+
+class Deliverer:
+    """Reads what is due, sends it, keeps what came of it: four loops that wake each other."""
+
+    def __init__(
+        self,
+        database: Database,
+        sender: Sender,
+        *,
+        sealer: Sealer,
+        clock: Clock,
+        plan: Plan,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database, self._sender, self._sealer = database, sender, sealer
+        self._clock, self._plan, self._chance = clock, plan, chance
+        self._reading = Reading()
+        self._lanes: dict[int, Lane] = {}
+        self._held: set[int] = set()  # read and not kept yet: not to be read again
+        self._outcomes: list[Outcome] = []
+        self._again: list[tuple[float, int]] = []  # when the next try of which endpoint is due
+        self._attempts: set[asyncio.Task[None]] = set()
+        self._news, self._work, self._done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._failed: asyncio.Future[None] | None = None
+
+    async def lead(self, *, poll_seconds: float) -> None:
+        """Deliver as the only one; Raises: DatabaseUnavailable, in a group."""
+        async with self._database.session("webhooks") as session:
+            await log_storage.notice_silence(session)
+            while not await log_storage.locked(session, LOCK):
+                await asyncio.sleep(poll_seconds)
+            log.info("webhooks.deliverer_started")
+            for channel in (SEQUENCED, service.CHANGED):
+                await log_storage.listen(session, channel)
+            self._failed = asyncio.get_running_loop().create_future()
+            await self._keep()
+            await self._reload()
+            for event in (self._news, self._work):
+                event.set()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._hear(session, poll_seconds))
+                group.create_task(self._spread())
+                group.create_task(self._take())
+                group.create_task(self._record())
+                group.create_task(self._watch(self._failed))
+
+    def forget_what_was_read(self) -> None:
+        """Start again from the table; what is under way goes on, and its outcome is kept later."""
+        for lane in self._lanes.values():
+            self._held.difference_update(one.id for one, _ in lane.ready)
+            lane.ready.clear()
+
+    async def finish(self) -> None:
+        """Hear what is under way out, for a moment, and keep what came of it."""
+        if self._attempts:
+            await asyncio.wait(self._attempts, timeout=GRACE_SECONDS)
+        for attempt in self._attempts:
+            attempt.cancel()
+        try:
+            await self._keep()
+        except Unavailable as error:
+            log.warning("webhooks.outcomes_lost", outcomes=len(self._outcomes), reason=str(error))
+
+    async def _hear(self, session: Transaction, poll_seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        polled = counted = loop.time()
+        while True:
+            channel = await _heard(session, poll_seconds)
+            if channel == SEQUENCED:
+                self._news.set()
+            if channel == service.CHANGED or loop.time() - polled >= poll_seconds:
+                polled = loop.time()
+                await self._reload()
+                for lane in self._lanes.values():
+                    lane.more = True
+                self._news.set()
+                self._work.set()
+            if loop.time() - counted >= COUNTED_EVERY_SECONDS:
+                counted = loop.time()
+                await self._count()
+
+    async def _spread(self) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            while True:
+                at = self._clock()
+                step = await spreading.spread(self._database, at=at)
+                self._reading.keep(step.events)
+                self._look_for(step.made)
+                if not step.moved:
+                    break
+            self._look_for(await spreading.spread_replays(self._database, at=self._clock()))
+
+    async def _take(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._work.clear()
+            now = loop.time()
+            while self._again and self._again[0][0] <= now:
+                self._look_for([heapq.heappop(self._again)[1]])
+            rooms = {id_: room for id_, lane in self._lanes.items() if (room := lane.room(now))}
+            if rooms:
+                await self._read(rooms)
+            for lane in self._lanes.values():
+                self._start(lane)
+            wait = self._seconds_to_next(loop.time())
+            try:
+                async with asyncio.timeout(wait):
+                    await self._work.wait()
+            except TimeoutError:
+                continue
+
+    async def _read(self, rooms: dict[int, int]) -> None:
+        for endpoint in rooms:
+            self._lanes[endpoint].more = False  # what comes from now on sets it again
+        async with self._database.transaction(read_only=True) as tx:
+            found = await queue.due(tx, rooms, held=self._held, now=self._clock())
+            await self._reading.load(tx, [one.position for one in found if one.position is not None])
+        got = Counted(one.endpoint_id for one in found)
+        for one in found:
+            lane = self._lanes.get(one.endpoint_id)
+            if lane is None:  # paused meanwhile
+                continue
+            self._held.add(one.id)
+            message = self._reading.message(one, lane.endpoint.wanted.format)
+            if message is None:
+                self._outcomes.append(recording.unsendable(one, "the event is archived", at=self._clock()))
+                self._done.set()
+            else:
+                lane.ready.append((one, message))
+        self._look_for(endpoint for endpoint, count in got.items() if count == rooms[endpoint])
+
+    def _start(self, lane: Lane) -> None:
+        now = asyncio.get_running_loop().time()
+        while lane.may_send(now):
+            delivery, message = lane.ready.popleft()
+            lane.under_way += 1
+            attempt = asyncio.create_task(self._attempt(lane, delivery, message))
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._ended)
+
+    async def _attempt(self, lane: Lane, delivery: Delivery, message: Message) -> None:
+        url, began = lane.endpoint.wanted.url, self._clock()
+        signed = signing.headers(
+            str(delivery.event_id), message.body, timestamp=int(began.timestamp()), keys=lane.signs_with(began)
+        )
+        answer = await self._sender.post(url, message.body, {**message.headers, **signed}, now=began)
+        self._note(lane, delivery, answer, url=url, size=len(message.body))
+
+    def _note(self, lane: Lane, delivery: Delivery, answer: Answer, *, url: str, size: int) -> None:
+        loop, at = asyncio.get_running_loop(), self._clock()
+        outcome = recording.judged(delivery, answer, self._plan, url=url, body_bytes=size, at=at, chance=self._chance())
+        lane.under_way -= 1
+        if answer.taken:
+            lane.took()
+        else:
+            asked = answer.retry_after_seconds
+            heeded = None if asked is None else self._plan.asked_to_wait(asked).total_seconds()
+            lane.failed(self._plan, now=loop.time(), asked_seconds=heeded)
+        ATTEMPTS.labels(result="taken" if answer.taken else "refused" if answer.status else "unanswered").inc()
+        self._outcomes.append(outcome)
+        self._done.set()
+        self._start(lane)
+        if lane.more and lane.runs_dry():
+            self._work.set()
+
+    async def _record(self) -> None:
+        while True:
+            await self._done.wait()
+            await asyncio.sleep(GATHERED_SECONDS)
+            self._done.clear()
+            await self._keep()
+
+    async def _keep(self) -> None:
+        outcomes = list(self._outcomes)
+        if not outcomes:
+            return
+        disabled = await recording.record(self._database, outcomes, self._plan, at=self._clock())
+        del self._outcomes[: len(outcomes)]
+        loop_now, now = asyncio.get_running_loop().time(), self._clock()
+        for one in outcomes:
+            self._held.discard(one.delivery.id)
+            lane = self._lanes.get(one.delivery.endpoint_id)
+            if one.due_at is not None:
+                due = loop_now + (one.due_at - now).total_seconds()
+                heapq.heappush(self._again, (due, one.delivery.endpoint_id))
+                self._work.set()
+            if lane is not None and lane.endpoint.wanted.ordered:
+                lane.more = True
+                self._work.set()
+        if disabled:
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """See which endpoints there are and how each wants it; an endpoint that stays keeps its lane."""
+        at = self._clock()
+        async with self._database.transaction(read_only=True) as tx:
+            endpoints = {one.id: one for one in await storage.in_state(tx, [EndpointState.ACTIVE])}
+            secrets = await storage.secrets_of(tx, list(endpoints), at=at)
+        for gone in self._lanes.keys() - endpoints.keys():
+            self._held.difference_update(one.id for one, _ in self._lanes.pop(gone).ready)
+        for id_, endpoint in endpoints.items():
+            lane = self._lanes.get(id_)
+            if lane is not None and lane.endpoint.version == endpoint.version:
+                continue
+            keys = self._opened(endpoint, [one for one in secrets if one.endpoint_id == id_])
+            if lane is None:
+                self._lanes[id_] = Lane(endpoint=endpoint, keys=keys)
+            else:
+                lane.endpoint, lane.keys, lane.more = endpoint, keys, True
+
+    def _opened(self, endpoint: Endpoint, secrets: Sequence[SealedSecret]) -> list[tuple[Key, datetime | None]]:
+        scheme = endpoint.wanted.signature
+        try:
+            return [
+                (service.key_of(endpoint.id, scheme, one.sealed, opened=self._sealer.open), one.expires_at)
+                for one in secrets
+            ]
+        except (MasterKeyUnusable, SealBroken) as error:  # its deliveries wait
+            log.error("webhooks.cannot_sign", endpoint=endpoint.id, reason=str(error))
+            return []
+
+    async def _count(self) -> None:
+        async with self._database.transaction(read_only=True) as tx:
+            waiting = await queue.waiting(tx)
+        WAITING.set(sum(count for count, _ in waiting.values()))
+        now = self._clock()
+        OLDEST.set(max(((now - since).total_seconds() for _, since in waiting.values()), default=0.0))
+
+    def _look_for(self, endpoints: Iterable[int]) -> None:
+        for endpoint in endpoints:
+            if endpoint in self._lanes:
+                self._lanes[endpoint].more = True
+                self._work.set()
+
+    def _seconds_to_next(self, now: float) -> float | None:
+        shut = [lane.shut_until for lane in self._lanes.values() if lane.shut_until > now and (lane.more or lane.ready)]
+        due = [self._again[0][0]] if self._again else []
+        soonest = min(shut + due, default=None)
+        return None if soonest is None else max(soonest - now, 0.001)
+
+    def _ended(self, attempt: asyncio.Task[None]) -> None:
+        self._attempts.discard(attempt)
+        error = None if attempt.cancelled() else attempt.exception()
+        if error is not None and self._failed is not None and not self._failed.done():
+            self._failed.set_exception(error)  # a bug: whoever tends this worker is told and starts it again
+
+    @staticmethod
+    async def _watch(failed: "asyncio.Future[None]") -> None:
+        await failed
+
+
+async def _heard(session: Transaction, timeout_seconds: float) -> str | None:
+    try:
+        async for note in session.notifies(timeout=timeout_seconds, stop_after=1):
+            return note.channel
+    except psycopg.OperationalError as error:  # in a group it would go by that name
+        raise DatabaseUnavailable("The database does not answer") from error
+    return None

@@ -1,0 +1,63 @@
+"""Events that are being delivered, kept for a moment: many endpoints want the same one at the same time."""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from instrument_registry.database import Transaction
+from instrument_registry.events import service as log
+from instrument_registry.events.model import Event
+from instrument_registry.events.webhooks import messages
+from instrument_registry.events.webhooks.messages import Message, Told
+from instrument_registry.events.webhooks.model import Delivery, Format
+
+EVENTS_KEPT = 20_000
+MESSAGES_KEPT = 5_000
+GAP = 50  # positions: what lies nearer is read together
+RUN = 1_000
+
+
+class Reading:
+    """The newest events and the messages made of them, within bounds."""
+
+    def __init__(self) -> None:
+        self._events: OrderedDict[int, Event] = OrderedDict()
+        self._messages: OrderedDict[tuple[int, str, Format], Message] = OrderedDict()
+
+    def keep(self, events: Iterable[Event]) -> None:
+        """Remember events that have just been read."""
+        for event in events:
+            if event.position is not None:
+                self._events[event.position] = event
+        while len(self._events) > EVENTS_KEPT:
+            self._events.popitem(last=False)
+
+    async def load(self, tx: Transaction, positions: Sequence[int]) -> None:
+        """Read those of these positions that are not remembered."""
+        missing = sorted({position for position in positions if position not in self._events})
+        for first, last in _runs(missing):
+            self.keep((await log.read(tx, after=first - 1, limit=last - first + 1)).events)
+
+    def message(self, delivery: Delivery, form: Format) -> Message | None:
+        """What is sent; None when the event is not in the log any more."""
+        if delivery.position is None:
+            return messages.message(Told.ping(delivery.event_id, delivery.created_at), form)
+        key = delivery.position, delivery.type, form
+        made = self._messages.get(key)
+        if made is None:
+            event = self._events.get(delivery.position)
+            if event is None:
+                return None
+            made = self._messages[key] = messages.message(Told.of(event, delivery.type), form)
+            if len(self._messages) > MESSAGES_KEPT:
+                self._messages.popitem(last=False)
+        return made
+
+
+def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for position in positions:
+        if found and position - found[-1][1] <= GAP and position - found[-1][0] < RUN:
+            found[-1] = found[-1][0], position
+        else:
+            found.append((position, position))
+    return found
