@@ -9,6 +9,7 @@ import pytest_asyncio
 from catalogues import Load, take
 from desk import TEA, Caller, Desk, opened
 from frame import NOON
+from instrument_registry.catalog import differences
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.database import Database
 
@@ -22,6 +23,10 @@ NEXT_DAY = (
     .replace('R&D,"R&D, LABORATORIES",0,,0,0.05', 'R&D,"R&D WORKS",0,,0,0.01')
     .replace("128083204,500325,TEALEAF", "128083205,500326,TEALEAF")
 )
+
+SHOONYA = """Exchange,Token,LotSize,Symbol,TradingSymbol,Instrument,TickSize,
+NSE,92190,1,COFFEE,COFFEE-EQ,EQ,0.05,
+"""
 
 
 @pytest_asyncio.fixture
@@ -42,6 +47,15 @@ async def ingest(desk: Desk, text: str, day: date) -> None:
     load = Load(broker="zerodha", day=day, dumps=(Dump(name="kite_NSE.csv", content=text.encode()),))
     outcome = await take(desk.database, load, clock=desk.clock)
     assert outcome.status == "applied", outcome
+
+
+def without(text: str, symbol: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if symbol not in line)
+
+
+async def known_now(desk: Desk) -> str:
+    async with desk.database.transaction(read_only=True) as tx:
+        return (await differences.now_known(tx)).isoformat()
 
 
 def told(body: dict) -> set[tuple]:
@@ -99,6 +113,47 @@ class TestDiff:
 
         assert (same["counts"], same["changes"]) == ({}, [])
         assert (before["counts"], before["changes"]) == ({}, [])
+
+    async def test_a_contract_that_was_known_to_run_until_its_expiry_had_expired_then(
+        self, desk: Desk, caller: Caller
+    ) -> None:
+        span = {"from": LAST, "to": "2026-08-26", "underlying": "NIFTY"}
+        then = await known_now(desk)
+        await ingest(desk, without(NEXT_DAY, "NIFTY26AUGFUT"), date(2026, 8, 20))
+
+        now, before = await caller.told("/diff", **span), await caller.told("/diff", **span, as_known_at=then)
+
+        key = "NFO:NIFTY;F;2026-08-25"
+        assert told(now) == {("delisted", key, None, None, None)}
+        assert told(before) == {("expired", key, None, None, None)}
+
+    async def test_an_end_that_was_taken_back_later_had_its_reason(self, desk: Desk, caller: Caller) -> None:
+        merger = {"what": "merger", "exchange": "NSE", "old_symbol": "NIFTY", "new_symbol": "TEALEAF",
+                  "effective_date": "2026-08-20"}  # fmt: skip
+        made = await caller.http.post("/declarations", json=merger | {"reason": "The circular says so"})
+        assert made.status_code == 201, made.text
+        await ingest(desk, without(NEXT_DAY, "NIFTY26AUGFUT"), date(2026, 8, 20))
+        then = await known_now(desk)
+        await ingest(desk, NEXT_DAY, date(2026, 8, 21))
+
+        span = {"from": LAST, "to": "2026-08-20", "underlying": "NIFTY"}
+        now, before = await caller.told("/diff", **span), await caller.told("/diff", **span, as_known_at=then)
+
+        assert told(now) == told(before) == {("closed_early", "NFO:NIFTY;F;2026-08-25", None, None, None)}
+
+    async def test_what_nobody_had_heard_of_before_was_listed_then(self, desk: Desk, caller: Caller) -> None:
+        coffee = NEXT_DAY + "23600001,92190,COFFEE,COFFEE HOUSE,0,,0,0.05,1,EQ,NSE,NSE\n"
+        third, span = date(2026, 8, 20), {"from": LAST, "to": "2026-08-20", "underlying": "COFFEE"}
+        await ingest(desk, coffee, third)
+        then = await known_now(desk)
+        dump = Dump(name="NSE_symbols.txt", content=SHOONYA.encode())
+        earlier = await take(desk.database, Load(broker="shoonya", day=FIRST, dumps=(dump,)), clock=desk.clock)
+        assert earlier.status == "applied", earlier
+
+        now, before = await caller.told("/diff", **span), await caller.told("/diff", **span, as_known_at=then)
+
+        assert told(before) == {("listed", "NSE:COFFEE", None, None, None)}
+        assert told(now) == set()
 
     async def test_filters_keep_what_they_name(self, caller: Caller) -> None:
         span = {"from": FIRST, "to": LAST}

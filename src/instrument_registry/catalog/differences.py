@@ -52,6 +52,12 @@ ARMS = ",\n           ".join(
 
 KNOWN = "{0}.known_from <= %(known_at)s and {0}.known_to > %(known_at)s"
 
+EARLIER = f"""exists (select 1 from instrument_versions e where e.instrument_id = a.instrument_id and {KNOWN.format("e")}
+                                         and e.valid_from <= %(first)s)"""
+# An instrument remembers one end and its reason. Of another that was known once, the declarations known then tell.
+DECLARED = """exists (select 1 from declared_changes d where d.what in ('demerger', 'merger') and d.old_symbol = e.root
+                                         and d.effective_date between e.valid_to - 10 and e.valid_to and d.declared_at <= %(known_at)s)"""
+
 # A version that covers both days has not changed between them: only those that end or begin in between are compared.
 DIFFERENCES = f"""
 with before as materialized (
@@ -88,16 +94,19 @@ besides (iid, change, broker, segment, field, old, new) as (
     select c.instrument_id, 'token_reused', c.broker, c.segment, 'token ' || c.token, g.key, c.key
       from came c join gone g on g.token_key = c.token_key and g.instrument_id <> c.instrument_id),
 difference (iid, change, key, venue, kind, root, old_root, broker, segment, field, old, new) as (
-    select a.instrument_id, case when i.listed_on <= %(first)s then 'relisted' else 'listed' end, a.key, a.venue, a.kind, a.root, a.root,
+    select a.instrument_id, case when {EARLIER} then 'relisted' else 'listed' end, a.key, a.venue, a.kind, a.root, a.root,
            null, null, null, null, null
-      from after a join instruments i on i.id = a.instrument_id
+      from after a
      where not exists (select 1 from before b where b.instrument_id = a.instrument_id)
     union all
-    select b.instrument_id, case when i.ended_on <= %(last)s and i.ended_as <> 'removed' then i.ended_as
-                                 when b.expiry < %(last)s and i.ended_on is null then 'expired'
+    select b.instrument_id, case when e.valid_to > e.expiry then 'expired'
+                                 when case when i.ended_on = e.valid_to then i.ended_as = 'closed_early' else {DECLARED} end then 'closed_early'
                                  when b.kind = 'option' then 'strike_removed' else 'delisted' end,
            b.key, b.venue, b.kind, b.root, b.root, null, null, null, null, null
-      from before b join instruments i on i.id = b.instrument_id
+      from before b join instruments i on i.id = b.instrument_id join lateral (
+           select v.valid_to, v.expiry, v.root from instrument_versions v
+            where v.instrument_id = b.instrument_id and {KNOWN.format("v")} and v.valid_from <= %(last)s
+            order by v.valid_from desc limit 1) e on true
      where not exists (select 1 from after a where a.instrument_id = b.instrument_id)
     union all
     select a.instrument_id, f.change, a.key, a.venue, a.kind, a.root, b.root, null, null, f.field, f.old, f.new
