@@ -60,6 +60,11 @@ LISTED = """
                %(occurred)b::timestamptz[])
         with ordinality as one (subject, type, schema_version, data, occurred_at, place))
 """
+# Arrays cost a caller with one fact a tenth of its time.
+SINGLE = """
+(select %(subjects)s::text as subject, %(types)s::text as type, %(schema_versions)s::smallint as schema_version,
+        %(data)s::text as data, %(occurred)s::timestamptz as occurred_at, 0 as place)
+"""
 DRAFTED = "(select subject, type, schema_version, data, occurred_at, row_number() over () - 1 as place from {table})"
 
 
@@ -67,11 +72,14 @@ def _append_from(facts: str, more: str = "") -> str:
     return APPEND.format(place_bits=model.PLACE_BITS, columns=COLUMNS, facts=facts, more=more)
 
 
-APPEND_LISTED, APPEND_AUDITED, APPEND_DRAFTED = (
-    _append_from(LISTED),
-    _append_from(LISTED, AUDITED),
-    _append_from(DRAFTED),
-)
+# By whether there is more than one fact, and whether the audit keeps a record.
+APPEND_TOLD = {
+    (several, audited): _append_from(LISTED if several else SINGLE, AUDITED if audited else "")
+    for several in (False, True)
+    for audited in (False, True)
+}
+APPEND_DRAFTED = _append_from(DRAFTED)
+FACT_COLUMNS = ("subjects", "types", "schema_versions", "data", "occurred")
 PIECES = ("before_at", "before_number", "after_number")
 
 CREATE_DRAFT = """
@@ -170,13 +178,14 @@ async def append(
     record: Draft | None = None,
 ) -> Append | None:
     """Write facts given as (subject, type, schema version, data, occurred at); None when the version is another."""
-    subjects, types, schema_versions, data, occurred = (list(column) for column in zip(*facts, strict=True))
-    values = _values(len(facts), stream, metadata, expected_version, event_id) | {
-        "subjects": subjects, "types": types, "schema_versions": schema_versions, "data": data, "occurred": occurred,
-    }  # fmt: skip
+    several = len(facts) > 1
+    columns = map(list, zip(*facts, strict=True)) if several else facts[0]
+    values = _values(len(facts), stream, metadata, expected_version, event_id) | dict(
+        zip(FACT_COLUMNS, columns, strict=True)
+    )
     if record is not None:
         values |= {"action": record.action, "subject": record.subject} | dict(zip(PIECES, record.pieces, strict=True))
-    row = await (await tx.execute(APPEND_AUDITED if record else APPEND_LISTED, values)).fetchone()
+    row = await (await tx.execute(APPEND_TOLD[several, record is not None], values)).fetchone()
     return None if row is None else _append(row)
 
 
