@@ -1,11 +1,13 @@
 """Logs and metrics: how a process speaks, and how the numbers of several processes become one answer."""
 
+import json
 import logging
 import math
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Literal
 
+import msgspec
 import structlog
 from prometheus_client import REGISTRY, disable_created_metrics, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -17,6 +19,8 @@ SUMMED = ("counter", "histogram", "summary")
 # Local variables hold passwords and keys.
 NO_LOCALS = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 Gatherer = Callable[[], Awaitable[bytes]]
+
+_line = msgspec.json.Encoder(enc_hook=repr, order="sorted")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -34,7 +38,7 @@ def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *,
         if pretty
         else [
             structlog.processors.ExceptionRenderer(NO_LOCALS),
-            structlog.processors.JSONRenderer(sort_keys=True),
+            _as_line,
         ]
     )
     if level == "auto":
@@ -43,7 +47,7 @@ def configure_logging(form: Literal["auto", "json", "pretty"] | str = "auto", *,
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -136,6 +140,14 @@ def _number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return "NaN" if math.isnan(value) else repr(value)
+
+
+def _as_line(_: object, __: str, event: structlog.types.EventDict) -> str:
+    """An event as one line of JSON: a third of what `json` takes, and there is one for every request."""
+    try:
+        return _line.encode(event).decode()
+    except (UnicodeEncodeError, TypeError):  # lone surrogates, keys that are no text
+        return json.dumps(event, default=repr, sort_keys=True)
 
 
 def _without_meta(_: object, __: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -1,6 +1,7 @@
 """Search, lists and suggestions."""
 
 from datetime import date, datetime
+from operator import attrgetter
 from typing import Annotated
 
 import msgspec
@@ -23,6 +24,9 @@ TEXT_LIMIT = 200
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100, description="Hits on a page.")]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT, description="What a trader types.")]
 Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="`next_cursor` of the page before.")]
+CONDITIONS = Filters.__struct_fields__
+_conditions = attrgetter(*CONDITIONS)
+NO_CONDITIONS = _conditions(NO_FILTERS)
 Several = tuple[Annotated[str, msgspec.Meta(max_length=100)], ...]
 
 
@@ -111,15 +115,16 @@ async def list_instruments(request: Request) -> Response:
 
 
 def _query(asked: _Conditions, *, text: str) -> Query:
-    conditions = {name: getattr(asked, name) for name in Filters.__struct_fields__}
+    conditions = _conditions(asked)
+    filters = NO_FILTERS if conditions == NO_CONDITIONS else Filters(**dict(zip(CONDITIONS, conditions, strict=True)))
     return Query(
-        text=text, filters=_spelt(Filters(**conditions), where="query"), sort_by=asked.sort_by,
+        text=text, filters=_spelt(filters, where="query"), sort_by=asked.sort_by,
         sort_order=asked.sort_order, limit=asked.limit, cursor=asked.cursor, facets=asked.facets,
     )  # fmt: skip
 
 
 def _spelt(filters: Filters, *, where: str) -> Filters:
-    if filters == NO_FILTERS:
+    if filters is NO_FILTERS or filters == NO_FILTERS:
         return NO_FILTERS
     given = {name: values for name in (*WORDS, *IN_CAPITALS) if (values := getattr(filters, name))}
     return msgspec.structs.replace(filters, **spelt(given, where=where))
