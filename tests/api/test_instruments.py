@@ -1,5 +1,6 @@
 """One instrument through the whole door: whatever it is called by, on both axes of time, its tokens and its history."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -218,3 +219,27 @@ class TestHistory:
 
         positions = [event["position"] for event in told["events"]]
         assert positions == sorted(positions)
+
+
+class TestCycles:
+    @pytest.mark.parametrize("as_of", ["2026-08-18", "2026-08-17"])
+    async def test_a_contract_has_the_same_from_memory_from_the_database_and_in_a_file(
+        self, market_reader: Caller, as_of: str
+    ) -> None:
+        told = {}
+        file = await market_reader.http.get("/export", params={"format": "jsonl", "as_of": as_of})
+        for line in file.text.splitlines():
+            exported = json.loads(line)
+            memory = await market_reader.instrument(exported["key"], as_of=as_of)
+            database = await market_reader.instrument(exported["key"], as_of=as_of, as_known_at="2100-01-01T00:00:00Z")
+            told[exported["key"]] = {one.get("cycle") for one in (exported, memory, database)}
+
+        assert all(len(cycles) == 1 for cycles in told.values()), told
+        assert set().union(*told.values()) == ({None, "weekly", "monthly"} if as_of == "2026-08-18" else {None})
+
+    async def test_a_contract_that_has_ended_has_none(self, market_reader: Caller) -> None:
+        key, day = "NFO:NIFTY;F;2026-08-25", "2026-08-26"
+        memory = await market_reader.instrument(key, as_of=day)
+        database = await market_reader.instrument(key, as_of=day, as_known_at="2100-01-01T00:00:00Z")
+
+        assert memory.get("cycle") is database["cycle"] is None

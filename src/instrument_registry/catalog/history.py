@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from psycopg.rows import class_row
 
-from instrument_registry.catalog.model import Status
+from instrument_registry.catalog.model import DERIVATIVES, Kind, Status
 from instrument_registry.database import Transaction
 from instrument_registry.errors import NotFound
 
@@ -34,6 +34,15 @@ select broker, segment, token, exchange_token, symbol, lower(valid) as valid_fro
  where instrument_id = %(id)s and known_from <= %(known_at)s and known_to > %(known_at)s
    and (%(broker)s::text is null or broker = %(broker)s)
  order by broker, segment, lower(valid), token
+"""
+
+
+# The last expiry that a chain has in a month, of what lives on a day: what ends then is monthly, what ends before is weekly.
+LAST_OF_MONTH = """
+select max(expiry) from instrument_versions
+ where root = %(root)s and venue = %(venue)s and kind = %(kind)s and asset_class is not null and not is_test
+   and expiry >= %(day)s and date_trunc('month', expiry) = date_trunc('month', %(expiry)s::date)
+   and valid_from <= %(day)s and valid_to > %(day)s and known_from <= %(known_at)s and known_to > %(known_at)s
 """
 
 
@@ -136,6 +145,15 @@ async def tokens(
     async with tx.cursor(row_factory=class_row(BrokerToken)) as cursor:
         await cursor.execute(TOKENS, {"id": identifier, "known_at": known_at, "broker": broker})
         return await cursor.fetchall()
+
+
+async def cycle_on(tx: Transaction, version: Version, day: date, *, known_at: datetime) -> str | None:
+    """Which cycle a contract belongs to on a day on which it lives, as known at an instant; None for anything else."""
+    if Kind(version.kind) not in DERIVATIVES or version.is_test or not version.at(day):
+        return None
+    values = {"root": version.root, "venue": version.venue, "kind": version.kind, "expiry": version.expiry}
+    cursor = await tx.execute(LAST_OF_MONTH, values | {"day": day, "known_at": known_at})
+    return "monthly" if await cursor.fetchone() == (version.expiry,) else "weekly"
 
 
 def version_on(found: list[Version], day: date) -> Version | None:

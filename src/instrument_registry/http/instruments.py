@@ -305,6 +305,7 @@ async def _then(registry: Registry, meaning: lookup.Meaning, day: date, *, known
         version = history.version_on(await history.versions(tx, meaning.id, known_at=known_at), day)
         tokens = await history.tokens(tx, meaning.id, known_at=known_at)
         overridden = await feed.overrides_known(tx, meaning.id, day, known_at=known_at)
+        cycle = version and await history.cycle_on(tx, version, day, known_at=known_at)
     if version is None:
         raise InstrumentNotFound(
             f"Nothing was known of {meaning.key} at {known_at.isoformat()}", identifier=meaning.key
@@ -312,7 +313,7 @@ async def _then(registry: Registry, meaning: lookup.Meaning, day: date, *, known
     status = history.status_on(version, life, day)
     row = feed.row_of(version, ulid=life.ulid, identifier=life.id, status=status, overridden=overridden)
     own = {token.broker: token.token for token in reversed(tokens) if token.at(day)}
-    return msgspec.convert(row | {"tokens": own}, Instrument)
+    return msgspec.convert(row | {"tokens": own, "cycle": cycle}, Instrument)
 
 
 def _one_of_many(answer: Resolved) -> bool:
