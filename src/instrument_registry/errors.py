@@ -52,6 +52,12 @@ class Conflict(RegistryError):
     title = "The request conflicts with the present state"
 
 
+class ChangedSince(Conflict):
+    """Somebody was quicker: read again."""
+
+    title = "It has been changed since it was read"
+
+
 class TooLarge(RegistryError):
     """Send less."""
 

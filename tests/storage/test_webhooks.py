@@ -1,6 +1,5 @@
 """Webhooks: what is told reaches whoever wants it, once it has been taken and not before."""
 
-import asyncio
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from facts import METADATA, counted, renamed
 from instrument_registry import events
 from instrument_registry.database import Database
 from instrument_registry.events.webhooks.model import DeliveryStatus
-from receivers import delivering_from, deliveries, endpoint_at, receiving, settled
+from receivers import delivering_from, endpoint_at, receiving, settled
 
 
 async def tell(database: Database, *facts: events.Fact, stream: str = "s") -> None:

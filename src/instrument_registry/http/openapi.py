@@ -48,6 +48,7 @@ MEANINGS = {
     405: "The path does not know that method",
     409: "The request conflicts with the present state",
     410: "It is no longer here; `detail` says where it went",
+    412: "It has been changed since it was read",
     413: "The body is too large",
     415: "The body has another media type or coding",
     422: "The request is not valid; `errors` names the fields",

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from instrument_registry.errors import (
+    ChangedSince,
     Conflict,
     Forbidden,
     Gone,
@@ -83,6 +84,7 @@ STATUS: dict[type[RegistryError], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     Conflict: 409,
+    ChangedSince: 412,
     Gone: 410,
     TooLarge: 413,
     UnsupportedMedia: 415,

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Self
 from uuid import UUID
 
-from instrument_registry.errors import Conflict, Invalid, NotFound
+from instrument_registry.errors import ChangedSince, Conflict, Invalid, NotFound
 from instrument_registry.events import wire
 
 DESCRIPTION_CHARACTERS = 500
@@ -42,7 +42,7 @@ class NoSuchReplay(NotFound):
     title = "There is no such replay"
 
 
-class EndpointChanged(Conflict):
+class EndpointChanged(ChangedSince):
     """Read the endpoint again, then decide; send its ETag in If-Match."""
 
     title = "The endpoint has been changed by somebody else"

@@ -9,6 +9,7 @@ from instrument_registry.database import Transaction
 from instrument_registry.events import service as log
 from instrument_registry.events import wire
 from instrument_registry.events.model import Event, Metadata
+from instrument_registry.events.streams import positions
 from instrument_registry.events.webhooks import queue, storage
 from instrument_registry.events.webhooks.addresses import origin
 from instrument_registry.events.webhooks.events import (
@@ -91,10 +92,15 @@ async def rerun(tx: Transaction, endpoint: int, delivery: int, *, metadata: Meta
 async def range_between(
     tx: Transaction, *, since: datetime, until: datetime | None, event_types: Sequence[str], instruments: Sequence[str]
 ) -> Range:
-    """The range of what was recorded from an instant to another, to now where none is given."""
+    """The range of what was recorded from an instant to another, to now where none is given.
+
+    Raises: EndpointRefused when it is empty.
+    """
     head = await log.head_position(tx)
-    first = await _first_since(tx, since, head=head)
-    last = head if until is None else await _first_since(tx, until, head=head) - 1
+    first = await positions.first_at(tx, since)
+    last = head if until is None else min(await positions.last_at(tx, until), head)
+    if first is None or last < first:
+        raise EndpointRefused("Nothing was recorded between these instants", field="since", value=since.isoformat())
     return Range(first=first, last=last, event_types=tuple(event_types), instruments=tuple(instruments))
 
 
@@ -150,16 +156,3 @@ async def cancel(
     )
     await tell(tx, found, fact, metadata=metadata)
     return after
-
-
-async def _first_since(tx: Transaction, instant: datetime, *, head: int) -> int:
-    """The first position recorded at an instant or later: halving, as times follow positions but for moments."""
-    low, high = 1, head + 1
-    while low < high:
-        middle = (low + high) // 2
-        page = await log.read(tx, after=middle - 1, limit=1)
-        if page.events and page.events[0].recorded_at < instant:
-            low = middle + 1
-        else:
-            high = middle
-    return low
