@@ -11,6 +11,7 @@ from instrument_registry.events.model import (
     Metadata,
     Page,
     WrongVersion,
+    nth_id,
 )
 from instrument_registry.events.service import (
     append,
@@ -51,6 +52,7 @@ __all__ = [
     "head_position_seen",
     "head_version",
     "months_ahead",
+    "nth_id",
     "read",
     "read_about",
     "read_stream",

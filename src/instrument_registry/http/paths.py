@@ -56,6 +56,6 @@ class Paths:
             if b"%2F" in raw or b"%2f" in raw:
                 parts = raw.decode("ascii", "replace").replace("%2f", "%2F").split("%2F")
                 scope = {**scope, "path": SLASH.join(unquote(part) for part in parts)}
-            if scope["method"] == "HEAD":  # the server keeps its own scope and so sends no body
-                scope = {**scope, "method": "GET"}
+            if scope["method"] == "HEAD":  # the server keeps its own scope and so sends no body; streams begin none
+                scope = {**scope, "method": "GET", "head": True}
         await self.app(scope, receive, send)

@@ -10,6 +10,7 @@ import uvicorn
 
 from instrument_registry import telemetry
 from instrument_registry.http.app import create_app
+from instrument_registry.http.flowing import Flows
 from instrument_registry.processes.control import Supervised
 from instrument_registry.processes.runfile import service_database_url
 from instrument_registry.settings import Settings
@@ -22,12 +23,17 @@ KEEP_ALIVE_SECONDS = 30
 
 
 class UnhurriedServer(uvicorn.Server):
-    """Hears out the connections it has accepted before it hangs up on those that say nothing."""
+    """Hears out the connections it has accepted before it hangs up on those that say nothing; streams end at once."""
+
+    def __init__(self, config: uvicorn.Config, *, flows: Flows) -> None:
+        super().__init__(config)
+        self._flows = flows
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, wait for requests already on their way, then finish."""
         for server in self.servers:
             server.close()
+        self._flows.end()
         await asyncio.sleep(LAST_WORDS_SECONDS)
         await super().shutdown(sockets)
 
@@ -47,9 +53,10 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None) ->
         settings, database_url=service_database_url(settings), application="instrument-registry api"
     )
     try:
+        app = create_app(registry)
         server = UnhurriedServer(
             uvicorn.Config(
-                create_app(registry),
+                app,
                 host=settings.host,
                 port=settings.port,
                 backlog=BACKLOG,
@@ -61,7 +68,8 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None) ->
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-            )
+            ),
+            flows=app.state.flows,
         )
         gc.freeze()  # what has been imported stays: without it the collector walks through all of it while indexes grow
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.

@@ -55,6 +55,7 @@ class Step:
     handed: list[Handed]
     reached: int
     again_seconds: float | None = None  # None: when somebody wakes us
+    settled: bool = False  # nothing is in anybody's hands, nothing waits
 
 
 async def hold(
@@ -134,12 +135,12 @@ async def hand_out(tx: Transaction, held: Hold, ahead: Ahead, *, retrying: Retry
         return Step([], reached, there.due_seconds)
     handed = [Handed(event, name, 1) for event, name in fresh[: max(free, 0)]]
     if not handed:
-        return Step([], reached, there.due_seconds)
+        return Step([], reached, there.due_seconds, settled=not there.whole)
     newest = handed[-1].event.position or 0
     reached = newest if len(handed) < len(fresh) else max(ahead.looked_to, reached)
     await storage.hand_out(tx, held, handed)
     await storage.reach(tx, held.consumer_id, reached=reached)
-    await storage.wait_below(tx, held, None)
+    await storage.busy(tx, held, anew=not there.mine)
     return Step(handed, reached, 0.0)
 
 
@@ -181,6 +182,8 @@ async def acknowledge(
             retried += 1
     if dead:
         await storage.bury(tx, consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
+    if failed or unread:
+        await storage.progressed(tx, consumer_id)
     position = await storage.settled_up_to(tx, consumer_id)
     if position is None:
         raise NoSuchConsumer(f"No consumer is called {consumer_id[:100]}", consumer_id=consumer_id[:100])
@@ -212,7 +215,7 @@ async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retryi
             continue
         handed.append(Handed(event, one.event_type, one.attempts + 1))
     await storage.take(tx, held, [one.event.position or 0 for one in handed], alone=suspect)
-    await storage.wait_below(tx, held, None)
+    await storage.busy(tx, held, anew=True)
     return Step(handed, reached, 0.0)
 
 

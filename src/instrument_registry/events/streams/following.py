@@ -25,6 +25,8 @@ POLL_SECONDS = 5.0  # looked at even when nobody said anything
 BLOCKED_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
 
+CAUGHT_UP = "everything there is has been sent"
+ELSEWHERE = "another process is being served"
 NOTHING = Ahead([], 0, full=False)
 
 log = structlog.get_logger()
@@ -64,6 +66,7 @@ class Terms:
     batch_size: int
     retrying: Retrying
     acknowledge_seconds: float  # how long one event may take
+    drain: bool = False  # end when everything is settled, or another process is being served
 
 
 async def follow_for(
@@ -77,12 +80,17 @@ async def follow_for(
                 try:
                     held = await _opened(database, consumer_id, terms=terms, stream_id=new_id())
                     if held is None:
+                        if terms.drain:
+                            yield Ended(ELSEWHERE)
+                            return
                         yield Alive(0, standby=True)
                         await woken.wait(STANDBY_SECONDS)
                         continue
                     async with contextlib.aclosing(_served(database, held, woken=woken, terms=terms)) as parts:
                         async for part in parts:
                             yield part
+                            if isinstance(part, Ended):
+                                return
                     if await _superseded(database, held):
                         yield Ended("the same process is being served elsewhere")
                         return
@@ -102,7 +110,7 @@ async def follow_for(
 
 
 async def follow_from(
-    database: Database, signals: Signals, *, after: int, wanted: Wanted, limit: int
+    database: Database, signals: Signals, *, after: int, wanted: Wanted, limit: int, drain: bool = False
 ) -> AsyncGenerator[Part, None]:
     """Every event after a position, for ever; nobody remembers how far the reader has come but the reader."""
     with signals.subscribed() as woken:
@@ -118,6 +126,9 @@ async def follow_from(
                 await asyncio.sleep(BLOCKED_SECONDS)
                 continue
             if page.position == after:
+                if drain:
+                    yield Ended(CAUGHT_UP)
+                    return
                 yield Alive(after)
                 await woken.wait(POLL_SECONDS)
                 continue
@@ -162,13 +173,16 @@ async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms)
             if not ahead.events:
                 async with database.transaction(read_only=True) as tx:
                     ahead = await delivering.look_ahead(tx, held, after=looked.to)
-            if ahead.events or moved or now() >= due_at:
+            if ahead.events or moved or terms.drain or now() >= due_at:
                 async with database.transaction() as tx:
                     step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying)
                 if step is None:
                     return
                 if step.handed:
                     yield Batch(step.handed, step.reached)
+                elif step.settled and terms.drain and not ahead.full and not ahead.after(step.reached).events:
+                    yield Ended(CAUGHT_UP)
+                    return
                 ahead = ahead.after(step.reached)
                 due_at = alive_at if step.again_seconds is None else now() + step.again_seconds
             if not ahead.events:

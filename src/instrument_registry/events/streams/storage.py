@@ -104,6 +104,14 @@ update consumer_streams set waits_below = %(held)s
  where stream_id = %(stream_id)s and waits_below is distinct from %(held)s
 """
 
+BUSY = """
+update consumer_streams set waits_below = null,
+       progressed_at = case when %(anew)s then clock_timestamp() else progressed_at end
+ where stream_id = %(stream_id)s and (%(anew)s or waits_below is not null)
+"""
+
+PROGRESSED = "update consumer_streams set progressed_at = clock_timestamp() where consumer_id = %(consumer_id)s"
+
 # One statement: what is settled goes, and whoever waits for that is woken, when no more is left than it said.
 SETTLE = """
 with gone as (
@@ -348,9 +356,19 @@ async def reach(tx: Transaction, consumer_id: str, *, reached: int) -> None:
     await tx.execute("update consumers set reached = %s where consumer_id = %s", (reached, consumer_id))
 
 
-async def wait_below(tx: Transaction, hold: Hold, held: int | None) -> None:
+async def wait_below(tx: Transaction, hold: Hold, held: int) -> None:
     """Ask to be woken when this stream holds no more than so many."""
     await tx.execute(WAIT_BELOW, {"held": held, "stream_id": hold.stream_id})
+
+
+async def busy(tx: Transaction, hold: Hold, *, anew: bool) -> None:
+    """Note that this stream has something in hand again: `anew` after it had nothing."""
+    await tx.execute(BUSY, {"stream_id": hold.stream_id, "anew": anew})
+
+
+async def progressed(tx: Transaction, consumer_id: str) -> None:
+    """Note that a consumer works on what it holds."""
+    await tx.execute(PROGRESSED, {"consumer_id": consumer_id})
 
 
 async def settle(
