@@ -11,13 +11,17 @@ from fastapi import APIRouter, FastAPI
 from starlette.middleware import Middleware
 from starlette.types import Lifespan
 
+from instrument_registry.events.streams.signals import Signals
 from instrument_registry.http import (
     aliases,
     brokers,
     chains,
+    consumers,
+    dead_letters,
     declarations,
     diff,
     docs,
+    events,
     export,
     health,
     ingestions,
@@ -32,6 +36,7 @@ from instrument_registry.http import (
     schedules,
     scrape,
     search,
+    streams,
     suggest,
     summary,
     webhook_deliveries,
@@ -42,6 +47,7 @@ from instrument_registry.http.bodies import BodyLimit
 from instrument_registry.http.compression import Compression
 from instrument_registry.http.correlation import CorrelationId
 from instrument_registry.http.deadline import Deadline
+from instrument_registry.http.flowing import Flows
 from instrument_registry.http.openapi import document
 from instrument_registry.http.paths import Paths
 from instrument_registry.http.routes import Dispatch
@@ -52,7 +58,8 @@ ROOMS: tuple[APIRouter, ...] = (
     search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
-    export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router,
+    export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, streams.router,
+    events.router, consumers.router, dead_letters.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
@@ -66,6 +73,8 @@ def create_app(registry: Registry) -> FastAPI:
     app = build(ROOMS, lifespan=_lifespan)
     app.state.registry = registry
     app.state.key_ring = key_ring(registry.database, registry.clock)
+    app.state.signals = Signals(registry.database)
+    app.state.flows = Flows()
     return app
 
 
