@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import ClassVar
 from uuid import UUID
 
-from instrument_registry.errors import Conflict, Invalid, NotFound
+from instrument_registry.errors import Conflict, Gone, Invalid, NotFound
 
 # Facts of an append share its number and its id but for the last bits, which count them.
 PLACE_BITS = 20
@@ -40,6 +40,12 @@ class EventNotFound(NotFound):
     """No event has this id, or it has been archived."""
 
     title = "There is no such event"
+
+
+class Archived(Gone):
+    """Restore the archive it names, or begin at `oldest_position`."""
+
+    title = "The position has been archived"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

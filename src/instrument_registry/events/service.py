@@ -12,9 +12,11 @@ from psycopg.rows import TupleRow
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.errors import Invalid
 from instrument_registry.events import model, schemas, storage
+from instrument_registry.events.archives import storage as archives
 from instrument_registry.events.audit import recording
 from instrument_registry.events.model import (
     Append,
+    Archived,
     Event,
     EventIdTaken,
     EventNotFound,
@@ -147,7 +149,7 @@ async def read(
 ) -> Page:
     """The events at the `limit` positions after a position: all of them, those of some types, or without bulk runs.
 
-    The page's position is where to go on, even when nothing asked for was among them.
+    The page's position is where to go on, even when nothing asked for was among them. Raises: Archived.
     """
     _bounded(limit)
     first, last = after + 1, after + limit
@@ -178,7 +180,7 @@ async def read_about(tx: Transaction, subject: str, *, after_number: int = 0, li
 
 
 async def find(tx: Transaction, event_id: UUID) -> Event:
-    """The event with an id; Raises: EventNotFound."""
+    """The event with an id; Raises: EventNotFound, Archived."""
     known = await storage.find(tx, event_id)
     if known is not None:
         for event in await _events(tx, [Part(*known, 1)], types=None):
@@ -303,7 +305,10 @@ async def _events(tx: Transaction, parts: Sequence[Part], *, types: Sequence[str
     if not parts:
         return []
     by_append: dict[int, list[storage.Told]] = {}
-    for row in await storage.events(tx, model.intervals(parts), types=types):
+    rows = await storage.events(tx, model.intervals(parts), types=types)
+    if len(rows) < sum(part.facts for part in parts):
+        await _see_none_is_gone(tx, parts)
+    for row in rows:
         by_append.setdefault(row[0] >> model.PLACE_BITS, []).append(row)
     return [
         Event(part.append, number & model.PLACES, subject, kind, schema_version, data, occurred_at)
@@ -312,3 +317,15 @@ async def _events(tx: Transaction, parts: Sequence[Part], *, types: Sequence[str
             part.append.number >> model.PLACE_BITS, ()
         )
     ]
+
+
+async def _see_none_is_gone(tx: Transaction, parts: Sequence[Part]) -> None:
+    """Fewer events than there were: unless others were asked for, a month has gone into its archive."""
+    gone = await archives.gone_with(tx, [part.append.recorded_at for part in parts])
+    if gone is not None:
+        oldest = await archives.oldest_readable(tx)
+        raise Archived(
+            f"Events up to position {oldest - 1} have been archived, these in {gone.name}; the oldest here is {oldest}",
+            archive=gone.name,
+            oldest_position=oldest,
+        )

@@ -10,13 +10,13 @@ from starlette.responses import Response
 from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.errors import NotFound
+from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import consumers, delivering
 from instrument_registry.events.streams.model import (
     BATCH_MAX,
     CONSUMER_ID,
     DETAIL_CHARACTERS,
     REASON_CHARACTERS,
-    Archived,
     ConsumerExists,
     Failed,
     NoSuchConsumer,
@@ -62,7 +62,7 @@ class SeekBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     reason: Reason
 
 
-class RemovalQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ConsumerRemovalQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Why a consumer is removed."""
 
     reason: Reason
@@ -233,13 +233,13 @@ async def seek_consumer(request: Request) -> Response:
 
 @router.delete(
     "/consumers/{consumer}",
-    **describe(query=RemovalQuery, answer=ConsumerShown, means="It is gone", problems=(NoSuchConsumer,)),
+    **describe(query=ConsumerRemovalQuery, answer=ConsumerShown, means="It is gone", problems=(NoSuchConsumer,)),
 )
 @needs(Scope.OPERATOR)
 async def remove_consumer(request: Request) -> Response:
     """Remove a consumer; its dead letters stay as long as they are kept."""
     registry: Registry = request.app.state.registry
-    asked, name = read_query(request.scope, RemovalQuery), _name(request)
+    asked, name = read_query(request.scope, ConsumerRemovalQuery), _name(request)
     metadata = metadata_of(request.scope)
     async with registry.database.transaction() as tx:
         standing = await consumers.remove(tx, name, reason=asked.reason, metadata=metadata, at=registry.clock())

@@ -12,10 +12,11 @@ from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Transaction
 from instrument_registry.events import Event, EventNotFound, wire
+from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import consumers, dead_letters, positions, runs
 from instrument_registry.events.streams.browsing import Question, browse
 from instrument_registry.events.streams.following import POLL_SECONDS
-from instrument_registry.events.streams.model import LATER_TIMES, Archived, Letters
+from instrument_registry.events.streams.model import LATER_TIMES, Letters
 from instrument_registry.events.streams.publishing import (
     AT_ONCE_MAX,
     DATA_BYTES_MAX,

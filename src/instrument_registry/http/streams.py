@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -14,9 +14,10 @@ from starlette.types import Scope as AsgiScope
 from instrument_registry import events
 from instrument_registry.access.model import KeyRejected, Scope
 from instrument_registry.errors import Forbidden, Unavailable
+from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import consumers, positions, runs
 from instrument_registry.events.streams.following import Alive, Batch, Ended, Part, Terms, follow_for, follow_from
-from instrument_registry.events.streams.model import BATCH_MAX, Archived, Handed, Retrying, TooManyConsumers, Wanted
+from instrument_registry.events.streams.model import BATCH_MAX, Handed, Retrying, TooManyConsumers, Wanted
 from instrument_registry.events.streams.signals import Signals
 from instrument_registry.http.auth import authorize, metadata_of
 from instrument_registry.http.bodies import read_json
@@ -32,7 +33,7 @@ from instrument_registry.wiring import Registry
 
 NDJSON, SSE = "application/x-ndjson", "text/event-stream"
 LAST_EVENT_ID = "Last-Event-ID"
-HEARTBEAT = "heartbeat"
+HEARTBEAT: Literal["heartbeat"] = "heartbeat"
 HEARTBEAT_SECONDS = 10.0
 KEY_CHECKED_SECONDS = 2.0
 PROCESS_CHARACTERS = 100
@@ -86,7 +87,7 @@ class StreamQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A sign of life between events; `standby` while another process is served, `ends` says why this is the last."""
 
-    event_type: str = msgspec.field(default=HEARTBEAT)
+    event_type: Literal["heartbeat"]
     position: int | None = None
     process: str | None = None
     standby: bool | None = None
@@ -179,7 +180,7 @@ async def _answer(request: Request, asked: StreamBody | StreamQuery, form: Form)
         size = asked.batch_size or BATCH_MAX
         parts = follow_from(registry.database, signals, after=after, wanted=wanted, limit=size, drain=not asked.follow)
     pieces = _pieces(registry, request.scope, parts, form=form, process=process)
-    farewell = form.heartbeat(json_bytes(Heartbeat(ends="this worker stops; ask again")))
+    farewell = form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, ends="this worker stops; ask again")))
     return Flowing(
         pieces, flows=flows, media_type=form.media_type, farewell=farewell,
         headers={b"x-consumer-process": process.encode()},
@@ -250,14 +251,14 @@ async def _pieces(
                     said_at = now()
                     yield await _written(registry, handed, form=form)
                 case Ended(reason):
-                    yield form.heartbeat(json_bytes(Heartbeat(process=process, ends=reason)))
+                    yield form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, process=process, ends=reason)))
                     return
                 case Alive(position, standby) if now() >= said_at + HEARTBEAT_SECONDS - 1:
                     said_at = now()
-                    beat = Heartbeat(position=position, process=process, standby=standby or None)
+                    beat = Heartbeat(event_type=HEARTBEAT, position=position, process=process, standby=standby or None)
                     yield form.heartbeat(json_bytes(beat))
     except (Archived, Unavailable) as error:
-        yield form.heartbeat(json_bytes(Heartbeat(process=process, ends=f"{error}; ask again")))
+        yield form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, process=process, ends=f"{error}; ask again")))
     finally:
         await parts.aclose()
 

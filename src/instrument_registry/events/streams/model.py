@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from instrument_registry.errors import Conflict, Gone, Invalid, NotFound
+from instrument_registry.errors import Conflict, Invalid, NotFound
 from instrument_registry.events.model import Event
 
 CONSUMER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
@@ -51,12 +51,6 @@ class OtherCount(Conflict):
     """Ask for the count again, then decide."""
 
     title = "Not as many dead letters as expected"
-
-
-class Archived(Gone):
-    """Restore the archive it names, or begin at `oldest_position`."""
-
-    title = "The position has been archived"
 
 
 class BeyondTheEnd(Invalid):

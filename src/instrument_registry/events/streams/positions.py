@@ -5,7 +5,9 @@ from typing import Literal
 
 from instrument_registry.database import Transaction
 from instrument_registry.events import service
-from instrument_registry.events.streams.model import Archived, BeyondTheEnd
+from instrument_registry.events.archives import storage as archives
+from instrument_registry.events.model import Archived
+from instrument_registry.events.streams.model import BeyondTheEnd
 
 Start = Literal["earliest", "latest"] | int | datetime
 
@@ -27,8 +29,8 @@ select max(p.position + p.facts - 1)
 
 
 async def oldest_readable(tx: Transaction) -> int:
-    """The first position that has not been archived."""
-    return 1
+    """The first position behind everything that has been archived and is no longer here."""
+    return await archives.oldest_readable(tx)
 
 
 async def ensure_readable(tx: Transaction, position: int) -> None:
