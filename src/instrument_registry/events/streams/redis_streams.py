@@ -96,7 +96,9 @@ return 1
 # the group was; one that missed something in silence would not. Trimming goes first: without memory a script may set
 # something only after that.
 TRIM = """
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return -1 end
+local marker = redis.call('HMGET', KEYS[1], 'owner', 'floor')
+if marker[1] ~= ARGV[1] then return -1 end
+if tonumber(marker[2]) >= tonumber(ARGV[2]) then return 0 end
 local behind = {}
 for i = 2, #KEYS do
     local groups = redis.pcall('XINFO', 'GROUPS', KEYS[i])

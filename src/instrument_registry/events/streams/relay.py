@@ -72,6 +72,7 @@ class Relay:
         self._log_id = (await relay_storage.get(self._session)).log_id
         failures = 0
         while True:
+            service.heed_cancellation()
             try:
                 await self._catch_up()
             except (RedisGone, RedisSilent, OSError) as error:
@@ -93,6 +94,7 @@ class Relay:
         """Bring over everything that is there, and see that what was brought still is."""
         more = True
         while more:
+            service.heed_cancellation()
             now = asyncio.get_running_loop().time()
             if self._position is None:
                 await self._take()
