@@ -10,6 +10,7 @@ import random
 from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from math import inf
 
 import psycopg
 import structlog
@@ -24,7 +25,7 @@ from instrument_registry.events.service import SEQUENCED
 from instrument_registry.events.webhooks import queue, recording, service, signing, spreading, storage
 from instrument_registry.events.webhooks.lanes import Lane
 from instrument_registry.events.webhooks.messages import Message
-from instrument_registry.events.webhooks.model import Delivery, Endpoint, EndpointState, Plan, SealedSecret
+from instrument_registry.events.webhooks.model import GONE, Delivery, Endpoint, EndpointState, Plan, SealedSecret
 from instrument_registry.events.webhooks.queue import Outcome
 from instrument_registry.events.webhooks.reading import Reading
 from instrument_registry.events.webhooks.sending import Answer, Sender
@@ -162,7 +163,10 @@ class Deliverer:
                 self._look_for(step.made)
                 if not step.moved:
                     break
-            self._look_for(await spreading.spread_replays(self._database, at=self._clock()))
+            again = await spreading.spread_replays(self._database, at=self._clock())
+            self._look_for(again.made)
+            if again.moved:
+                self._news.set()  # the next page, after what is new
 
     async def _take(self) -> None:
         loop = asyncio.get_running_loop()
@@ -226,6 +230,8 @@ class Deliverer:
         lane.under_way -= 1
         if answer.taken:
             lane.took()
+        elif answer.status == GONE:
+            lane.gone()
         else:
             asked = answer.retry_after_seconds
             heeded = None if asked is None else self._plan.asked_to_wait(asked).total_seconds()
@@ -310,7 +316,7 @@ class Deliverer:
         shut = [lane.shut_until for lane in self._lanes.values() if lane.shut_until > now and (lane.more or lane.ready)]
         due = [self._again[0][0]] if self._again else []
         soonest = min(shut + due, default=None)
-        return None if soonest is None else max(soonest - now, 0.001)
+        return None if soonest is None or soonest == inf else max(soonest - now, 0.001)
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from math import inf
 
 from instrument_registry.events.webhooks.messages import Message
 from instrument_registry.events.webhooks.model import Delivery, Endpoint, Plan
@@ -56,3 +57,7 @@ class Lane:
         self.failures += 1
         pause = max(plan.pause_seconds(self.failures), asked_seconds or 0.0)
         self.shut_until = max(self.shut_until, now + pause)
+
+    def gone(self) -> None:
+        """The endpoint has said that it is no more: nothing goes out until it is resumed, in another lane."""
+        self.shut_until = inf

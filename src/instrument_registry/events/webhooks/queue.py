@@ -35,8 +35,8 @@ with made as (
            as r (type, endpoint_id, name) on r.type = e.type
       join webhook_endpoints w on w.id = r.endpoint_id
      where w.deleted_at is null
-       and (%(replay)s::bigint is not null
-            or (w.state <> 'disabled' and e.position > w.starts_after and (w.bulk or not e.bulk)))
+       and (%(replay)s::bigint is not null or (w.state <> 'disabled' and e.position > w.starts_after))
+       and (w.bulk or not e.bulk)
        and (cardinality(w.instruments) = 0 or e.subject = any(w.instruments))
        and (cardinality(%(instruments)s::text[]) = 0 or e.subject = any(%(instruments)s))
      order by e.position, w.id
@@ -322,6 +322,14 @@ async def cancel_replays(tx: Transaction, endpoint: int, *, at: datetime) -> Non
             where endpoint_id = %s and status = 'running'""",
         (at, endpoint),
     )
+
+
+async def count_ended(tx: Transaction, before: datetime) -> int:
+    """How many deliveries ended before an instant."""
+    statement = "select count(*) from webhook_deliveries where status <> 'waiting' and finished_at < %s"
+    row = await (await tx.execute(statement, (before,))).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def forget(tx: Transaction, *, before: datetime, at_most: int = 10_000) -> int:

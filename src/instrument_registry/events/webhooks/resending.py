@@ -57,6 +57,7 @@ class Range:
         """Whether an event is meant and the endpoint wants it."""
         return (
             endpoint.sends(event.type) is not None
+            and (endpoint.wanted.bulk or not event.append.bulk)
             and wire.sent_as(event.type, self.event_types) is not None
             and all(not some or event.subject in some for some in (self.instruments, endpoint.wanted.instruments))
         )
@@ -110,7 +111,8 @@ async def count(tx: Transaction, endpoint: int, wanted: Range) -> int:
     found = await storage.find(tx, endpoint)
     total, after = 0, wanted.first - 1
     while after < wanted.last:
-        page = await log.read(tx, after=after, limit=min(COUNTED_AT_ONCE, wanted.last - after))
+        limit = min(COUNTED_AT_ONCE, wanted.last - after)
+        page = await log.read(tx, after=after, limit=limit, bulk=found.wanted.bulk)
         if page.position == after:
             break
         total, after = total + sum(wanted.holds(event, found) for event in page.events), page.position

@@ -52,18 +52,20 @@ async def spread(database: Database, *, at: datetime) -> Spread:
     return Spread(page.events, made, moved=True)
 
 
-async def spread_replays(database: Database, *, at: datetime) -> dict[int, int]:
-    """Hand on the next page of every replay that has room; how many each endpoint got."""
+async def spread_replays(database: Database, *, at: datetime) -> Spread:
+    """Hand on the next page of every replay that has room."""
     made: dict[int, int] = {}
+    moved = False
     async with database.transaction(read_only=True) as tx:
         running = await queue.running_replays(tx)
     for one in running:
         async with database.transaction() as tx:
             current = await queue.find_replay(tx, one.endpoint_id, one.id, locked=True)
-            if current.status is ReplayStatus.RUNNING:
-                for endpoint, count in (await _replay_page(tx, current, at=at)).items():
-                    made[endpoint] = made.get(endpoint, 0) + count
-    return made
+            page = await _replay_page(tx, current, at=at) if current.status is ReplayStatus.RUNNING else None
+            for endpoint, count in (page or {}).items():
+                made[endpoint] = made.get(endpoint, 0) + count
+            moved = moved or page is not None
+    return Spread((), made, moved)
 
 
 def routes(page: Page, endpoints: Sequence[Endpoint]) -> list[tuple[str, int, str]]:
@@ -78,12 +80,13 @@ async def _move(tx: Transaction, before: int, to: int) -> None:
         raise Overtaken("Somebody else hands events to endpoints")
 
 
-async def _replay_page(tx: Transaction, replay: Replay, *, at: datetime) -> dict[int, int]:
+async def _replay_page(tx: Transaction, replay: Replay, *, at: datetime) -> dict[int, int] | None:
+    """The next page of a replay; None when enough of it lies ready."""
     if await queue.waiting_of_replay(tx, replay) > REPLAY_AHEAD - PAGE:
-        return {}
+        return None
     endpoint = await storage.find(tx, replay.endpoint_id)
     limit = min(PAGE, replay.last_position - replay.position)
-    page = await log.read(tx, after=replay.position, limit=limit)
+    page = await log.read(tx, after=replay.position, limit=limit, bulk=endpoint.wanted.bulk)
     meant = [event for event in page.events if wire.sent_as(event.type, replay.event_types) is not None]
     made = await queue.spread(
         tx, meant, routes(page, [endpoint]), at=at, replay=replay.id, instruments=replay.instruments
