@@ -17,6 +17,7 @@ Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int32]
 Codeds = npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 FOREVER = date.max
+MASKS_MAX = 256  # of readings, one byte a cohort: traders mean the same few months and sides
 
 
 def cohort_mask(view: View, filters: Filters) -> Bools | None:
@@ -54,6 +55,20 @@ def cohort_mask(view: View, filters: Filters) -> Bools | None:
 
 def reading_mask(view: View, reading: Reading) -> Bools | None:
     """The cohorts a reading asks for; None for all."""
+    asked = (
+        reading.derivative, reading.contract, reading.venues, reading.kinds, reading.series, reading.within,
+        reading.cycle, reading.year, reading.month, reading.day,
+    )  # fmt: skip
+    known = view.masks
+    if asked in known:
+        return known[asked]
+    if len(known) >= MASKS_MAX:
+        known.clear()
+    known[asked] = mask = _reading_mask(view, reading)
+    return mask
+
+
+def _reading_mask(view: View, reading: Reading) -> Bools | None:
     cohorts, book = view.cohorts, view.shelf.book
     parts: list[Bools] = []
     if reading.venues:

@@ -64,6 +64,11 @@ class View:
         return year, month, ((days - months).astype(np.int32) + 1).astype(np.int8)
 
     @cached_property
+    def masks(self) -> dict[object, Bools | None]:
+        """The cohorts that readings ask for, by what decides them, as far as they have been worked out."""
+        return {}
+
+    @cached_property
     def shown(self) -> Rows:
         """The rows shown by default, in standing order."""
         return self.standing.order[: self.standing.shown]
