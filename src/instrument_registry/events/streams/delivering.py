@@ -56,6 +56,7 @@ class Step:
     reached: int
     again_seconds: float | None = None  # None: when somebody wakes us
     settled: bool = False  # nothing is in anybody's hands, nothing waits
+    blocked: bool = False  # something has to be settled first, which wakes us
 
 
 async def hold(
@@ -117,8 +118,13 @@ async def look_ahead(tx: Transaction, held: Hold, *, after: int, limit: int = RE
     return Ahead(chosen, page.position, page.position - after >= limit)
 
 
-async def hand_out(tx: Transaction, held: Hold, ahead: Ahead, *, retrying: Retrying) -> Step | None:
-    """Put into this stream's hands what is due for another try, else what lies ahead; None when the place is lost."""
+async def hand_out(
+    tx: Transaction, held: Hold, ahead: Ahead, *, retrying: Retrying, drain: bool = False
+) -> Step | None:
+    """Put into this stream's hands what is due for another try, else what lies ahead; None when the place is lost.
+
+    With `drain` it is woken when all is settled.
+    """
     reached = await storage.lock_held(tx, held)
     if reached is None:
         return None
@@ -127,15 +133,17 @@ async def hand_out(tx: Transaction, held: Hold, ahead: Ahead, *, retrying: Retry
         return await _again(tx, held, mine=there.mine, reached=reached, retrying=retrying)
     if there.suspects:  # it stays alone until it is settled
         await storage.wait_below(tx, held, 0)
-        return Step([], reached, SOON_SECONDS)
+        return Step([], reached, SOON_SECONDS, blocked=True)
     fresh = [(event, name) for event, name in ahead.events if (event.position or 0) > reached]
     free = min(held.batch_size - there.mine, UNSETTLED_MAX - there.whole)
     if fresh and there.mine and free <= held.batch_size // 2:  # half a batch at a time is cheaper than one by one
         await storage.wait_below(tx, held, held.batch_size - held.batch_size // 2 - 1)
-        return Step([], reached, there.due_seconds)
+        return Step([], reached, there.due_seconds, blocked=True)
     handed = [Handed(event, name, 1) for event, name in fresh[: max(free, 0)]]
     if not handed:
-        return Step([], reached, there.due_seconds, settled=not there.whole)
+        if drain and there.whole:
+            await storage.wait_below(tx, held, 0)
+        return Step([], reached, there.due_seconds, settled=not there.whole, blocked=drain and there.whole > 0)
     newest = handed[-1].event.position or 0
     reached = newest if len(handed) < len(fresh) else max(ahead.looked_to, reached)
     await storage.hand_out(tx, held, handed)
@@ -205,7 +213,7 @@ async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retryi
     chosen = waiting[:1] if suspect else waiting[:unread]
     if mine and chosen:  # it goes out alone, so the others have to come back first
         await storage.wait_below(tx, held, 0)
-        return Step([], reached, SOON_SECONDS)
+        return Step([], reached, SOON_SECONDS, blocked=True)
     handed: list[Handed] = []
     for one in chosen:
         try:

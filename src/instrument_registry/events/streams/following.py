@@ -29,6 +29,8 @@ CAUGHT_UP = "everything there is has been sent"
 ELSEWHERE = "another process is being served"
 NOTHING = Ahead([], 0, full=False)
 
+_RELEASING: set[asyncio.Task[None]] = set()
+
 log = structlog.get_logger()
 
 
@@ -86,6 +88,7 @@ async def follow_for(
                         yield Alive(0, standby=True)
                         await woken.wait(STANDBY_SECONDS)
                         continue
+                    await wake(database, consumer_id)  # whoever had the place sees that it has not
                     async with contextlib.aclosing(_served(database, held, woken=woken, terms=terms)) as parts:
                         async for part in parts:
                             yield part
@@ -106,7 +109,10 @@ async def follow_for(
             yield Ended(f"nothing was acknowledged for {error.seconds:.0f} s")
         finally:
             if held is not None:
-                await _release(database, held)
+                releasing = asyncio.create_task(_release(database, held))
+                _RELEASING.add(releasing)
+                releasing.add_done_callback(_RELEASING.discard)
+                await asyncio.shield(releasing)  # whoever leaves in a hurry must not keep the place
 
 
 async def follow_from(
@@ -157,6 +163,7 @@ async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms)
     now = asyncio.get_running_loop().time
     looked, ahead = _Looked(held.reached), NOTHING
     alive_at = due_at = now()
+    blocked = False
     # Beside the sending, which waits for a slow reader.
     keeping = asyncio.create_task(_keep(database, held, looked=looked, terms=terms))
     keeping.add_done_callback(lambda _: woken.rouse(moved=True))
@@ -175,7 +182,7 @@ async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms)
                     ahead = await delivering.look_ahead(tx, held, after=looked.to)
             if ahead.events or moved or terms.drain or now() >= due_at:
                 async with database.transaction() as tx:
-                    step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying)
+                    step = await delivering.hand_out(tx, held, ahead, retrying=terms.retrying, drain=terms.drain)
                 if step is None:
                     return
                 if step.handed:
@@ -185,6 +192,9 @@ async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms)
                     return
                 ahead = ahead.after(step.reached)
                 due_at = alive_at if step.again_seconds is None else now() + step.again_seconds
+                blocked, asked = step.blocked, blocked
+                if blocked and not asked:  # what we asked to be woken by may just have happened
+                    woken.rouse(moved=True)
             if not ahead.events:
                 looked.to = max(looked.to, ahead.looked_to)
                 if ahead.full:

@@ -62,10 +62,11 @@ update consumer_streams set alive_until = clock_timestamp() + make_interval(secs
 returning extract(epoch from clock_timestamp() - progressed_at)
 """
 
-LOCK_HELD = """
-select c.reached from consumers c
-  join consumer_streams s on s.consumer_id = c.consumer_id and s.generation = c.generation
- where s.stream_id = %(stream_id)s and s.alive_until > clock_timestamp() for update of c
+# Two statements: the second must see what somebody did for whom the first had to wait.
+LOCK = "select reached, generation from consumers where consumer_id = %(consumer_id)s for update"
+STILL_HELD = """
+select 1 from consumer_streams
+ where stream_id = %(stream_id)s and generation = %(generation)s and alive_until > clock_timestamp()
 """
 
 UNSETTLED = """
@@ -311,8 +312,12 @@ async def superseded(tx: Transaction, hold: Hold) -> bool:
 
 async def lock_held(tx: Transaction, hold: Hold) -> int | None:
     """How far the consumer has come, its row locked; None when the place is lost."""
-    row = await (await tx.execute(LOCK_HELD, {"stream_id": hold.stream_id})).fetchone()
-    return None if row is None else int(row[0])
+    row = await (await tx.execute(LOCK, {"consumer_id": hold.consumer_id})).fetchone()
+    if row is None:
+        return None
+    reached, generation = row
+    held = await tx.execute(STILL_HELD, {"stream_id": hold.stream_id, "generation": generation})
+    return int(reached) if await held.fetchone() is not None else None
 
 
 async def unsettled(tx: Transaction, hold: Hold) -> Unsettled:
