@@ -33,6 +33,7 @@ from instrument_registry.http import (
     overrides,
     problems,
     projections,
+    retention,
     schedules,
     scrape,
     search,
@@ -58,7 +59,8 @@ ROOMS: tuple[APIRouter, ...] = (
     search.router, suggest.router, instruments.router, chains.router, health.router, scrape.router, kinds.router,
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
-    export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, streams.router,
+    export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, retention.router,
+    streams.router,
     events.router, consumers.router, dead_letters.router,
 )  # fmt: skip
 

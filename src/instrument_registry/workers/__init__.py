@@ -12,6 +12,7 @@ from instrument_registry.workers.ingest import keep_schedules, load_demo, work_j
 from instrument_registry.workers.measure import measure_log
 from instrument_registry.workers.project import project_daily_facts
 from instrument_registry.workers.relay import relay_to_redis
+from instrument_registry.workers.retain import retain_daily
 from instrument_registry.workers.sequencer import sequence
 
 Worker = Callable[[Registry], Awaitable[None]]
@@ -26,4 +27,5 @@ WORKERS: dict[str, Worker] = {
     "webhooks": deliver,
     "measures": measure_log,
     "daily_facts": project_daily_facts,
+    "retention": retain_daily,
 }

@@ -24,25 +24,34 @@ select e.number, e.subject, e.type, e.schema_version, e.data, e.occurred_at, e.r
              else left(a.event_id::text, 31) || lpad(to_hex(e.number & {PLACES}), 5, '0') end),
        a.stream, a.version - a.facts + 1 + (e.number & {PLACES}), a.actor, a.correlation_id, a.causation_id::text,
        a.source
-  from {{partition}} e
+  from events e
   join appends a on a.number = e.number >> {PLACE_BITS} << {PLACE_BITS}
   left join positions p on p.number = a.number
- where e.number > %(after)s order by e.number limit %(limit)s
+ where e.recorded_at >= %(first)s and e.recorded_at < %(end)s and e.number > %(after)s order by e.number limit %(limit)s
 """
 
 RECORDS = """
 select r.number, r.at, r.action, r.actor, r.subject, r.correlation_id, r.text, l.position
-  from {partition} r left join audit_leaves l on l.number = r.number
- where r.number > %(after)s order by r.number limit %(limit)s
+  from audit_records r left join audit_leaves l on l.number = r.number
+ where r.at >= %(first)s and r.at < %(end)s and r.number > %(after)s order by r.number limit %(limit)s
 """
 ROWS: dict[Kind, str] = {"events": EVENTS, "audit": RECORDS}
 
+# The service may read the tables, not their months: those are found by their time.
 POSITIONS = f"""
 select min(p.position), max(p.position + p.facts - 1)
-  from (select distinct number >> {PLACE_BITS} << {PLACE_BITS} as number from {{partition}}) as e
+  from (select distinct number >> {PLACE_BITS} << {PLACE_BITS} as number from events
+         where recorded_at >= %(first)s and recorded_at < %(end)s) as e
   join positions p using (number)
 """
-LEAVES = "select min(l.position), max(l.position) from {partition} r join audit_leaves l on l.number = r.number"
+LEAVES = """
+select min(l.position), max(l.position)
+  from audit_records r join audit_leaves l on l.number = r.number where r.at >= %(first)s and r.at < %(end)s
+"""
+COUNTS: dict[Kind, str] = {
+    "events": "select count(*) from events where recorded_at >= %(first)s and recorded_at < %(end)s",
+    "audit": "select count(*) from audit_records where at >= %(first)s and at < %(end)s",
+}
 
 KEPT = "select * from archives"
 
@@ -69,10 +78,9 @@ async def partitions(tx: Transaction, kind: Kind, *, ended_before: datetime) -> 
     return [one for one in found if one.ends_at <= ended_before]
 
 
-async def count(tx: Transaction, partition: str) -> int:
+async def count(tx: Transaction, partition: Partition) -> int:
     """How many rows a partition has."""
-    statement = sql.SQL("select count(*) from {}").format(sql.Identifier(partition))
-    row = await (await tx.execute(statement)).fetchone()
+    row = await (await tx.execute(COUNTS[partition.kind], _span(partition))).fetchone()
     assert row is not None
     return int(row[0])
 
@@ -86,19 +94,18 @@ async def digest(tx: Transaction, partition: str) -> tuple[int, str]:
 
 async def batches(tx: Transaction, partition: Partition, *, size: int) -> AsyncIterator[list[Row]]:
     """The rows of a partition in the order of their numbers, with what a reader of the file wants besides."""
-    statement = sql.SQL(ROWS[partition.kind]).format(partition=sql.Identifier(partition.name))
     after = 0
-    while rows := await (await tx.execute(statement, {"after": after, "limit": size})).fetchall():
+    while rows := await (
+        await tx.execute(ROWS[partition.kind], _span(partition) | {"after": after, "limit": size})
+    ).fetchall():
         yield list(rows)
         after = rows[-1][0]
 
 
 async def reach(tx: Transaction, partition: Partition) -> tuple[int | None, int | None]:
     """The first and last position of a partition's events, or the first and last leaf of its records."""
-    statement = sql.SQL(POSITIONS if partition.kind == "events" else LEAVES).format(
-        partition=sql.Identifier(partition.name)
-    )
-    row = await (await tx.execute(statement)).fetchone()
+    statement = POSITIONS if partition.kind == "events" else LEAVES
+    row = await (await tx.execute(statement, _span(partition))).fetchone()
     assert row is not None
     return row[0], row[1]
 
@@ -165,3 +172,7 @@ async def copy_back(tx: Transaction, name: str, kind: Kind, rows: list[Row]) -> 
 async def finish_restoring(tx: Transaction, name: str, *, keep_days: int) -> None:
     """Have the owner's function compare what came back and make it a partition again."""
     await tx.execute("select finish_restoring(%s, %s)", (name, keep_days))
+
+
+def _span(partition: Partition) -> dict[str, object]:
+    return {"first": partition.starts_at, "end": partition.ends_at}

@@ -1,0 +1,36 @@
+"""Retention as a background worker."""
+
+import asyncio
+
+import structlog
+
+from instrument_registry.events import Metadata
+from instrument_registry.operations.retention import service
+from instrument_registry.operations.retention.service import AlreadyApplied
+from instrument_registry.wiring import Registry
+from instrument_registry.workers.expire import seconds_to_midnight
+
+# At night, when dumps are neither published nor read.
+AFTER_MIDNIGHT_SECONDS = 2 * 3600
+FIRST_AFTER_SECONDS = 60.0
+
+log = structlog.get_logger("retention")
+
+
+async def retain_daily(registry: Registry) -> None:
+    """Let go of what has been kept long enough, a minute after the start and every night, for ever."""
+    await asyncio.sleep(FIRST_AFTER_SECONDS)
+    while True:
+        now = registry.clock()
+        metadata = Metadata(actor="system", correlation_id=f"retention-{now:%Y-%m-%d}", source="retention")
+        try:
+            async for step in service.apply(
+                registry.database, registry.settings.data_dir, metadata=metadata, clock=registry.clock
+            ):
+                if step.done and step.rows:
+                    log.info("retention.applied", kind=step.kind.value, what=step.what, rows=step.rows)
+                elif step.reasons_to_keep:
+                    log.warning("retention.stays", what=step.what, reasons=list(step.reasons_to_keep))
+        except AlreadyApplied:
+            log.info("retention.by_another")
+        await asyncio.sleep(seconds_to_midnight(registry.clock()) + AFTER_MIDNIGHT_SECONDS)
