@@ -38,7 +38,16 @@ def lock(name: str, groups: list[str]) -> None:
     bases = ["-c", "requirements.lock"] if name != "requirements.lock" else []
     made = subprocess.run(
         [
-            *(str(Path(sys.executable).with_name("uv")), "pip", "compile", "pyproject.toml", "--universal", "--python-version", "3.11", "--generate-hashes"),
+            *(
+                str(Path(sys.executable).with_name("uv")),
+                "pip",
+                "compile",
+                "pyproject.toml",
+                "--universal",
+                "--python-version",
+                "3.11",
+                "--generate-hashes",
+            ),
             *("--no-emit-index-url", "--no-emit-find-links", "--no-header", "--upgrade", "--quiet"),
             *(part for group in groups for part in ("--group", group)),
             *bases,
