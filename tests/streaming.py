@@ -99,7 +99,7 @@ class Lines:
             while True:
                 line = await self.line()
                 if "ends" in line:
-                    return line["ends"]
+                    return str(line["ends"])
 
     async def line(self) -> dict:
         """The next line, whatever it is."""

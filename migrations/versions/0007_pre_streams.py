@@ -33,6 +33,7 @@ def upgrade() -> None:
             alive_until   timestamptz not null,
             progressed_at timestamptz not null default now(),
             waits_below   integer,                       -- it is to be woken when it holds no more than this
+            leaving       boolean not null default false,
             unique (consumer_id, process)
         );
 

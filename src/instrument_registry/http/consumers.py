@@ -81,9 +81,11 @@ class AcknowledgeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     positions: Places = []
     up_to: Place | None = None
-    process: Process | None = None  # whose hands `up_to` means
+    process: Process | None = None  # whose hands `up_to` and `leaving` mean
     failed: Annotated[list[FailedEvent], msgspec.Meta(max_length=BATCH_MAX)] = []
     unread: Places = []
+    leaving: bool = False  # everything that is not among `begun` was not looked at
+    begun: Places = []
 
 
 class AcknowledgedShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,12 +195,16 @@ async def acknowledge(request: Request) -> Response:
     asked, name = await read_json(request, AcknowledgeBody), _name(request)
     failed = [Failed(one.position, one.reason, one.detail) for one in asked.failed]
     async with registry.database.transaction() as tx:
+        if asked.leaving and asked.process is None:
+            remedy = "Send the process that is leaving"
+            raise refused([FieldProblem(field="body.process", problem="is missing", remedy=remedy)])
         if asked.up_to is not None and asked.process is None and (await consumers.find(tx, name)).consumer.shared:
             remedy = "Send the process, or positions one by one: others hold events too"
             raise refused([FieldProblem(field="body.process", problem="is missing", remedy=remedy)])
         done, awaited = await delivering.acknowledge(
             tx, name, positions=asked.positions, up_to=asked.up_to, process=asked.process, failed=failed,
-            unread=asked.unread, retrying=retrying_of(registry.settings), at=registry.clock(),
+            unread=asked.unread, leaving=asked.leaving, begun=asked.begun,
+            retrying=retrying_of(registry.settings), at=registry.clock(),
         )  # fmt: skip
     if awaited:
         await wake(registry.database, name)

@@ -16,7 +16,16 @@ from instrument_registry.access.model import KeyRejected, Scope
 from instrument_registry.errors import Forbidden, Unavailable
 from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import consumers, positions, runs
-from instrument_registry.events.streams.following import Alive, Batch, Ended, Part, Terms, follow_for, follow_from
+from instrument_registry.events.streams.following import (
+    Alive,
+    Batch,
+    Ended,
+    Part,
+    Terms,
+    Why,
+    follow_for,
+    follow_from,
+)
 from instrument_registry.events.streams.model import BATCH_MAX, Handed, Retrying, TooManyConsumers, Wanted
 from instrument_registry.events.streams.signals import Signals
 from instrument_registry.http.auth import authorize, metadata_of
@@ -91,7 +100,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     position: int | None = None
     process: str | None = None
     standby: bool | None = None
-    ends: str | None = None
+    ends: Why | None = None
+    detail: str | None = None
 
 
 class Form(Protocol):
@@ -180,7 +190,7 @@ async def _answer(request: Request, asked: StreamBody | StreamQuery, form: Form)
         size = asked.batch_size or BATCH_MAX
         parts = follow_from(registry.database, signals, after=after, wanted=wanted, limit=size, drain=not asked.follow)
     pieces = _pieces(registry, request.scope, parts, form=form, process=process)
-    farewell = form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, ends="this worker stops; ask again")))
+    farewell = form.heartbeat(_end(Ended(Why.STOPPING, "this worker stops; come again"), process))
     return Flowing(
         pieces, flows=flows, media_type=form.media_type, farewell=farewell,
         headers={b"x-consumer-process": process.encode()},
@@ -245,22 +255,28 @@ async def _pieces(
             if now() >= checked_at + KEY_CHECKED_SECONDS:
                 checked_at = now()
                 if (reason := await _refusal(scope)) is not None:
-                    part = Ended(reason)
+                    part = Ended(Why.REFUSED, reason)
             match part:
                 case Batch(handed, _) if handed:
                     said_at = now()
                     yield await _written(registry, handed, form=form)
-                case Ended(reason):
-                    yield form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, process=process, ends=reason)))
+                case Ended():
+                    yield form.heartbeat(_end(part, process))
                     return
                 case Alive(position, standby) if now() >= said_at + HEARTBEAT_SECONDS - 1:
                     said_at = now()
                     beat = Heartbeat(event_type=HEARTBEAT, position=position, process=process, standby=standby or None)
                     yield form.heartbeat(json_bytes(beat))
-    except (Archived, Unavailable) as error:
-        yield form.heartbeat(json_bytes(Heartbeat(event_type=HEARTBEAT, process=process, ends=f"{error}; ask again")))
+    except Archived as error:
+        yield form.heartbeat(_end(Ended(Why.ARCHIVED, str(error)), process))
+    except Unavailable as error:
+        yield form.heartbeat(_end(Ended(Why.UNAVAILABLE, str(error)), process))
     finally:
         await parts.aclose()
+
+
+def _end(part: Ended, process: str) -> bytes:
+    return json_bytes(Heartbeat(event_type=HEARTBEAT, process=process, ends=part.why, detail=part.detail))
 
 
 async def _written(registry: Registry, handed: Sequence[Handed], *, form: Form) -> bytes:

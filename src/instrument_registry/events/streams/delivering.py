@@ -143,6 +143,8 @@ async def hand_out(
     if not handed:
         if drain and there.whole:
             await storage.wait_below(tx, held, 0)
+        elif drain and not fresh and ahead.looked_to > reached:
+            await storage.reach(tx, held.consumer_id, reached=ahead.looked_to)
         return Step([], reached, there.due_seconds, settled=not there.whole, blocked=drain and there.whole > 0)
     newest = handed[-1].event.position or 0
     reached = newest if len(handed) < len(fresh) else max(ahead.looked_to, reached)
@@ -152,8 +154,11 @@ async def hand_out(
     return Step(handed, reached, 0.0)
 
 
-async def release(tx: Transaction, held: Hold) -> None:
+async def release(tx: Transaction, held: Hold, *, looked_to: int) -> None:
     """Give the place back; what was in its hands waits for another try."""
+    reached = await storage.lock_held(tx, held)
+    if reached is not None and looked_to > reached:
+        await storage.reach(tx, held.consumer_id, reached=looked_to)
     await storage.close_stream(tx, held)
 
 
@@ -166,15 +171,22 @@ async def acknowledge(
     process: str | None = None,
     failed: Sequence[Failed] = (),
     unread: Sequence[int] = (),
+    leaving: bool = False,
+    begun: Sequence[int] = (),
     retrying: Retrying,
     at: datetime,
 ) -> tuple[Acknowledged, bool]:
     """Settle what a consumer has done, and take back what it could not do or never looked at.
 
+    A process that is leaving gives back everything it has not begun.
     The second answer is whether a stream waits for it. Raises: NoSuchConsumer.
     """
     gone, awaited = await storage.settle(tx, consumer_id, positions, up_to=up_to, process=process)
-    returned = await storage.give_back(tx, consumer_id, unread) if unread else set()
+    returned: set[int] = set()
+    if unread or leaving:
+        returned = await storage.give_back(tx, consumer_id, unread, leaving=process if leaving else None, begun=begun)
+    if leaving and process is not None:
+        await storage.leave(tx, consumer_id, process)
     dead: list[int] = []
     retried = 0
     unknown = [*(set(positions) - gone), *(set(unread) - returned)]
@@ -190,7 +202,7 @@ async def acknowledge(
             retried += 1
     if dead:
         await storage.bury(tx, consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
-    if failed or unread:
+    if failed or returned:
         await storage.progressed(tx, consumer_id)
     position = await storage.settled_up_to(tx, consumer_id)
     if position is None:
@@ -199,7 +211,7 @@ async def acknowledge(
         acknowledged=len(gone), retried=retried, dead=dead, unread=len(returned), unknown=sorted(unknown),
         position=position,
     )  # fmt: skip
-    return done, awaited or bool(failed) or bool(returned)
+    return done, awaited or leaving or bool(failed) or bool(returned)
 
 
 async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retrying: Retrying) -> Step:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from uuid import UUID
 
 import structlog
@@ -25,8 +26,7 @@ POLL_SECONDS = 5.0  # looked at even when nobody said anything
 BLOCKED_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
 
-CAUGHT_UP = "everything there is has been sent"
-ELSEWHERE = "another process is being served"
+ALL_SENT = "everything there is has been sent"
 NOTHING = Ahead([], 0, full=False)
 
 _RELEASING: set[asyncio.Task[None]] = set()
@@ -50,11 +50,25 @@ class Alive:
     standby: bool = False
 
 
+class Why(StrEnum):
+    """Why a stream ended; a reader comes again unless it is said otherwise."""
+
+    CAUGHT_UP = "caught_up"  # as was asked
+    UNACKNOWLEDGED = "unacknowledged"
+    STOPPING = "stopping"
+    UNAVAILABLE = "unavailable"
+    ELSEWHERE = "elsewhere"  # do not come again: the same process is being served
+    REMOVED = "removed"  # do not come again
+    REFUSED = "refused"  # do not come again with this key
+    ARCHIVED = "archived"  # do not come again for this position
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """The last part, and why."""
 
-    reason: str
+    why: Why
+    detail: str
 
 
 Part = Batch | Alive | Ended
@@ -77,25 +91,29 @@ async def follow_for(
     """Serve a consumer until it is lost; once this is closed, what was held waits for another try."""
     with signals.subscribed(consumer_id) as woken:
         held: Hold | None = None
+        looked = _Looked(0)
         try:
             while True:
                 try:
                     held = await _opened(database, consumer_id, terms=terms, stream_id=new_id())
                     if held is None:
                         if terms.drain:
-                            yield Ended(ELSEWHERE)
+                            yield Ended(Why.CAUGHT_UP, "another process is being served")
                             return
                         yield Alive(0, standby=True)
                         await woken.wait(STANDBY_SECONDS)
                         continue
+                    looked = _Looked(held.reached)
                     await wake(database, consumer_id)  # whoever had the place sees that it has not
-                    async with contextlib.aclosing(_served(database, held, woken=woken, terms=terms)) as parts:
+                    async with contextlib.aclosing(
+                        _served(database, held, looked=looked, woken=woken, terms=terms)
+                    ) as parts:
                         async for part in parts:
                             yield part
                             if isinstance(part, Ended):
                                 return
                     if await _superseded(database, held):
-                        yield Ended("the same process is being served elsewhere")
+                        yield Ended(Why.ELSEWHERE, "this process has left, or is being served elsewhere")
                         return
                     held = None  # moved or changed: go on from there
                 except DatabaseUnavailable as error:
@@ -104,12 +122,12 @@ async def follow_for(
                     await asyncio.sleep(BLOCKED_SECONDS)
         except NoSuchConsumer:
             held = None
-            yield Ended("the consumer has been removed")
+            yield Ended(Why.REMOVED, "the consumer has been removed")
         except _Unacknowledged as error:
-            yield Ended(f"nothing was acknowledged for {error.seconds:.0f} s")
+            yield Ended(Why.UNACKNOWLEDGED, f"nothing was acknowledged for {error.seconds:.0f} s")
         finally:
             if held is not None:
-                releasing = asyncio.create_task(_release(database, held))
+                releasing = asyncio.create_task(_release(database, held, looked_to=looked.to))
                 _RELEASING.add(releasing)
                 releasing.add_done_callback(_RELEASING.discard)
                 await asyncio.shield(releasing)  # whoever leaves in a hurry must not keep the place
@@ -133,7 +151,7 @@ async def follow_from(
                 continue
             if page.position == after:
                 if drain:
-                    yield Ended(CAUGHT_UP)
+                    yield Ended(Why.CAUGHT_UP, ALL_SENT)
                     return
                 yield Alive(after)
                 await woken.wait(POLL_SECONDS)
@@ -158,10 +176,12 @@ class _Looked:
     to: int
 
 
-async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms) -> AsyncGenerator[Part, None]:
+async def _served(
+    database: Database, held: Hold, *, looked: _Looked, woken: Woken, terms: Terms
+) -> AsyncGenerator[Part, None]:
     """The parts of one hold, until it is lost."""
     now = asyncio.get_running_loop().time
-    looked, ahead = _Looked(held.reached), NOTHING
+    ahead = NOTHING
     alive_at = due_at = now()
     blocked = False
     # Beside the sending, which waits for a slow reader.
@@ -188,7 +208,7 @@ async def _served(database: Database, held: Hold, *, woken: Woken, terms: Terms)
                 if step.handed:
                     yield Batch(step.handed, step.reached)
                 elif step.settled and terms.drain and not ahead.full and not ahead.after(step.reached).events:
-                    yield Ended(CAUGHT_UP)
+                    yield Ended(Why.CAUGHT_UP, ALL_SENT)
                     return
                 ahead = ahead.after(step.reached)
                 due_at = alive_at if step.again_seconds is None else now() + step.again_seconds
@@ -229,10 +249,10 @@ async def _superseded(database: Database, held: Hold) -> bool:
         return await storage.superseded(tx, held)
 
 
-async def _release(database: Database, held: Hold) -> None:
+async def _release(database: Database, held: Hold, *, looked_to: int) -> None:
     try:
         async with database.transaction() as tx:
-            await delivering.release(tx, held)
+            await delivering.release(tx, held, looked_to=looked_to)
     except DatabaseUnavailable as error:  # nobody renews it, so it is missed in a while
         log.warning("streams.not_released", consumer_id=held.consumer_id, reason=str(error))
     else:

@@ -135,7 +135,10 @@ select coalesce((select array_agg(position) from gone), '{}'),
 
 RETURN = """
 update deliveries set stream_id = null, attempts = attempts - 1, due_at = clock_timestamp()
- where consumer_id = %(consumer_id)s and position = any(%(positions)s) and stream_id is not null
+ where consumer_id = %(consumer_id)s and stream_id is not null
+   and (position = any(%(positions)s)
+        or position <> all(%(begun)s) and stream_id in (
+            select stream_id from consumer_streams where consumer_id = %(consumer_id)s and process = %(leaving)s))
 returning position
 """
 
@@ -305,8 +308,10 @@ async def close_stream(tx: Transaction, hold: Hold) -> None:
 
 
 async def superseded(tx: Transaction, hold: Hold) -> bool:
-    """Whether the same process is served elsewhere."""
-    statement = "select 1 from consumer_streams where consumer_id = %s and process = %s and stream_id <> %s"
+    """Whether the same process is served elsewhere, or has left."""
+    statement = """
+        select 1 from consumer_streams where consumer_id = %s and process = %s and (stream_id <> %s or leaving)
+    """
     return await (await tx.execute(statement, (hold.consumer_id, hold.process, hold.stream_id))).fetchone() is not None
 
 
@@ -386,10 +391,23 @@ async def settle(
     return set(row[0]), bool(row[1])
 
 
-async def give_back(tx: Transaction, consumer_id: str, positions: Sequence[int]) -> set[int]:
-    """Take back what was handed out and never looked at: it does not count as an attempt."""
-    cursor = await tx.execute(RETURN, {"consumer_id": consumer_id, "positions": list(positions)})
+async def give_back(
+    tx: Transaction, consumer_id: str, positions: Sequence[int], *, leaving: str | None, begun: Sequence[int]
+) -> set[int]:
+    """Take back what was handed out and never looked at, of a leaving process all it has not begun; it does not count
+    as an attempt."""
+    values = {"consumer_id": consumer_id, "positions": list(positions), "leaving": leaving, "begun": list(begun)}
+    cursor = await tx.execute(RETURN, values)
     return {row[0] for row in await cursor.fetchall()}
+
+
+async def leave(tx: Transaction, consumer_id: str, process: str) -> None:
+    """Let a process be served no longer."""
+    statement = """
+        update consumer_streams set leaving = true, alive_until = '-infinity' where consumer_id = %s and process = %s
+    """
+    await tx.execute(statement, (consumer_id, process))
+    await tx.execute(FREE, {"consumer_id": consumer_id})
 
 
 async def fail(
