@@ -45,7 +45,8 @@ class RedisServer:
     def start(self) -> "RedisServer":
         """Start, and wait until it answers."""
         command = [self.binary, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        command += ["--save", "", "--daemonize", "no", "--loglevel", "warning", *self.options]
+        command += ["--save", "", "--daemonize", "no", "--loglevel", "warning", "--repl-diskless-sync-delay", "0"]
+        command += [*self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + STARTS_WITHIN_SECONDS
         while time.monotonic() < deadline:

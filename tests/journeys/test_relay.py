@@ -180,22 +180,20 @@ class TestHowMuchStays:
             await reaches(server, 130)
             await until(lambda: min(copied(server)) == 21)
             await until(lambda: _gauge("instrument_registry_redis_group_lag", group="slow") == 100)
-            assert _gauge("instrument_registry_redis_group_pending", group="slow") == 1
+            await until(lambda: _gauge("instrument_registry_redis_group_pending", group="slow") == 1)
 
     async def test_a_group_beyond_the_cap_is_told_so_by_redis(self, database: Database, server: RedisServer) -> None:
         async with relaying(database, server.url, bounds=SMALL, ordering=Ordering.GLOBAL):
             await reaches(server, 0)
-            for group in ("dead", "holding", "swift"):
-                server.do("XGROUP", "CREATE", layout.ONE_STREAM, group, "0")
+            for group, start in (("dead", 0), ("holding", 0), ("ahead", 400)):
+                server.do("XGROUP", "CREATE", layout.ONE_STREAM, group, f"{start}-0")
             await tell(database, 100)
             await reaches(server, 100)
-            for group in ("holding", "swift"):
-                server.do("XREADGROUP", "GROUP", group, "me", "STREAMS", layout.ONE_STREAM, ">")
-            server.do("XACK", layout.ONE_STREAM, "swift", *(f"{n}-0" for n in range(1, 101)))
+            server.do("XREADGROUP", "GROUP", "holding", "me", "STREAMS", layout.ONE_STREAM, ">")
             await tell(database, 300)
             await reaches(server, 400)
 
-            await until(lambda: [group["name"] for group in _groups(server)] == ["swift"])
+            await until(lambda: [group["name"] for group in _groups(server)] == ["ahead"])
             assert 200 <= len(copied(server)) <= 220
             assert int(marker(server)["floor"]) == min(copied(server)) - 1
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
@@ -223,8 +223,11 @@ def connect(url: str) -> Client:
 
 async def disconnect(client: Client) -> None:
     """Close every connection, so that the next command finds its Redis anew."""
-    with contextlib.suppress(RedisError, OSError):
-        await client.connection_pool.disconnect()
+    pool = client.connection_pool
+    asked = pool.sentinel_manager.sentinels if isinstance(pool, SentinelConnectionPool) else []
+    for one in (pool, *(sentinel.connection_pool for sentinel in asked)):
+        with contextlib.suppress(RedisError, OSError):
+            await one.disconnect()
 
 
 class Streams:
