@@ -73,7 +73,8 @@ class TestALoop:
             looping = [number(one) async for one in events]
 
         assert waiting == looping == list(range(30))
-        assert [(one["lag"], one["held"]) for one in (await here.get("/consumers"))["consumers"]] == [(0, 0), (0, 0)]
+        standing = await here.get("/consumers/other")
+        assert (standing["lag"], standing["held"], standing["waiting"]) == (0, 0, 0)
 
     async def test_a_key_that_is_none_and_a_consumer_that_goes_are_told(self, here: Worker) -> None:
         with pytest.raises(Unauthorized):

@@ -19,6 +19,7 @@ from instrument_registry.catalog.live import Proof
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
 from instrument_registry.events import measures
+from instrument_registry.events.streams import consumers
 from instrument_registry.http.encoding import json_response
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.routes import public, root
@@ -181,6 +182,16 @@ async def _sequenced(registry: Registry) -> str:
     return f"at position {seen.position}"
 
 
+async def _consumers(registry: Registry) -> str:
+    """Somebody who asked for facts does not fetch them any more."""
+    days = registry.settings.consumer_silent_days
+    async with registry.database.transaction(read_only=True) as tx:
+        silent = await consumers.silent(tx, days=days)
+    if silent:
+        raise CheckFailed(f"not heard of for {days:g} days: {', '.join(silent[:10])}; remove who will not come again")
+    return "none silent"
+
+
 async def _demo(registry: Registry) -> str:
     """Whoever starts with the demo waits until it can be searched, but not for ever."""
     if not registry.settings.demo:
@@ -226,8 +237,9 @@ CHECKS: dict[str, Check] = {
     "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "proved": _proved,
     "facts": _facts,
     "sequenced": _sequenced, "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
+    "consumers": _consumers,
 }  # fmt: skip
 READY = ("database", "migrations", "index", "caught_up", "facts", "disk", "demo")
 ANSWERS = ("database", "index", "demo")
 # A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
-NOTED = ("proved", "sequenced", "demo_loaded", "mornings")
+NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers")

@@ -6,6 +6,8 @@ A worker that returns has finished for good; one that fails is started again aft
 from collections.abc import Awaitable, Callable
 
 from instrument_registry.wiring import Registry
+from instrument_registry.workers.audit import seal_audit
+from instrument_registry.workers.consumers import watch_consumers
 from instrument_registry.workers.deliver import deliver
 from instrument_registry.workers.expire import expire_daily
 from instrument_registry.workers.ingest import keep_schedules, load_demo, work_jobs
@@ -19,12 +21,14 @@ Worker = Callable[[Registry], Awaitable[None]]
 
 WORKERS: dict[str, Worker] = {
     "sequencer": sequence,
+    "audit": seal_audit,
     "demo": load_demo,
     "jobs": work_jobs,
     "schedules": keep_schedules,
     "expiry": expire_daily,
     "relay": relay_to_redis,
     "webhooks": deliver,
+    "consumers": watch_consumers,
     "measures": measure_log,
     "daily_facts": project_daily_facts,
     "retention": retain_daily,
