@@ -30,8 +30,8 @@ class Lane:
         return [key for key, expires_at in self.keys if expires_at is None or expires_at > now]
 
     def width(self) -> int:
-        """How many requests may be under way: one at a time after a failure, until one has been taken."""
-        return 1 if self.failures else self.endpoint.wanted.concurrency
+        """How many requests may be under way: half as many with each failure, all again once one has been taken."""
+        return max(1, self.endpoint.wanted.concurrency >> min(self.failures, 5))
 
     def may_send(self, now: float) -> bool:
         """Whether the next one may go out."""
@@ -41,12 +41,11 @@ class Lane:
         """How many more are worth reading; none until half of what was read has gone."""
         if not self.more or not self.keys or now < self.shut_until:
             return 0
-        wanted = 1 if self.failures else READY_MAX
-        return wanted - len(self.ready) if self.runs_dry() else 0
+        return self._worth_reading() - len(self.ready) if self.runs_dry() else 0
 
     def runs_dry(self) -> bool:
         """Whether half of what was read has gone."""
-        return len(self.ready) <= (0 if self.failures else READY_MAX // 2)
+        return len(self.ready) <= self._worth_reading() // 2
 
     def took(self) -> None:
         """The endpoint has taken something: it is well."""
@@ -56,8 +55,12 @@ class Lane:
         """The endpoint has not taken something: the more often, the longer it is left alone."""
         self.failures += 1
         pause = max(plan.pause_seconds(self.failures), asked_seconds or 0.0)
-        self.shut_until = max(self.shut_until, now + pause)
+        if pause:
+            self.shut_until = max(self.shut_until, now + pause)
 
     def gone(self) -> None:
         """The endpoint has said that it is no more: nothing goes out until it is resumed, in another lane."""
         self.shut_until = inf
+
+    def _worth_reading(self) -> int:
+        return 1 if self.shut_until else READY_MAX
