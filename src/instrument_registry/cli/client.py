@@ -8,6 +8,7 @@ import json
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
+from types import MappingProxyType
 from typing import Annotated, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -90,9 +91,11 @@ class Client:
         """The JSON at a path of the API; Raises: NoInstance, or what the instance refused."""
         return self._ask("GET", PREFIX + path + _query(query))
 
-    def post(self, path: str, body: Mapping[str, object]) -> bytes:
+    def post(
+        self, path: str, body: Mapping[str, object], *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> bytes:
         """The same for what is sent as JSON."""
-        return self._ask("POST", PREFIX + path, body=json.dumps(body).encode())
+        return self._ask("POST", PREFIX + path, body=json.dumps(body).encode(), headers=headers)
 
     def patch(self, path: str, body: Mapping[str, object]) -> bytes:
         """The same for what is to be another way."""
@@ -116,18 +119,38 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise self._gone(error) from error
 
+    def lines(self, path: str, body: Mapping[str, object]) -> Iterator[bytes]:
+        """The lines of an answer without an end, as they come; Raises: NoInstance also when it breaks off."""
+        headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
+        if self._key is not None:
+            headers["X-Internal-API-Key"] = self._key
+        try:
+            with closing(self._connection()) as connection:
+                connection.request("POST", self._path + PREFIX + path, json.dumps(body).encode(), headers)
+                answer = connection.getresponse()
+                if answer.status >= 300:
+                    raise _refusal(answer.status, answer.read(ANSWER_LIMIT_BYTES))
+                while line := answer.readline(ANSWER_LIMIT_BYTES):
+                    yield line
+        except (OSError, http.client.HTTPException) as error:
+            raise self._gone(error) from error
+
     def at_root(self, path: str) -> tuple[int, bytes]:
         """Status and body of what lies outside the API, whatever they are; Raises: NoInstance."""
         return self._send("GET", path, None)
 
-    def _ask(self, method: str, path: str, *, body: bytes | None = None) -> bytes:
-        status, content = self._send(method, path, body)
+    def _ask(
+        self, method: str, path: str, *, body: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> bytes:
+        status, content = self._send(method, path, body, headers=headers)
         if status >= 300:
             raise _refusal(status, content)
         return content
 
-    def _send(self, method: str, path: str, body: bytes | None) -> tuple[int, bytes]:
-        headers = {"Accept": "application/json"}
+    def _send(
+        self, method: str, path: str, body: bytes | None, *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> tuple[int, bytes]:
+        headers = {"Accept": "application/json", **headers}
         if self._key is not None:
             headers["X-Internal-API-Key"] = self._key
         if body is not None:

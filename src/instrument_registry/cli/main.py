@@ -50,6 +50,8 @@ COMMANDS = {
     "projections": Entry("projections", "app", "What is derived from the facts; build it anew."),
     "webhooks": Entry("webhooks", "app", "List, create and change addresses that are sent events."),
     "deliveries": Entry("deliveries", "app", "Look at what was sent to webhooks; send it once more."),
+    "events": Entry("events", "app", "Read and follow what happened; publish some; dead letters."),
+    "consumers": Entry("consumers", "app", "List, create, move and remove who follows the facts."),
     "doctor": Entry("doctor", "doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }
