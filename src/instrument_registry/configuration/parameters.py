@@ -1,6 +1,7 @@
 """Every parameter, and what must hold between them."""
 
 from instrument_registry.configuration.model import AnyParameter, Parameter, Rule
+from instrument_registry.configuration.toggles import TOGGLE_PARAMETERS
 
 MODES = ("lenient", "moderate", "strict")
 
@@ -108,7 +109,7 @@ PARAMETERS: dict[str, AnyParameter] = {
         SEARCH_TIMEOUT, MAX_RESULTS_PER_PAGE, QUERY_OPTIMIZATION, SEARCH_INDEX_REFRESH, CACHE_TTL_SECONDS,
         EVENT_RETRY_ATTEMPTS, EVENT_BATCH_SIZE, EVENT_ORDERING_GUARANTEE, EVENT_BROKER_URL, DLQ_RETENTION_HOURS,
         PROFILES_PER_USER, PROFILE_LIMIT_LIVE_FEED, PROFILE_LIMIT_HISTORICAL, PROFILE_LIMIT_ALERTS,
-        SLA_AVAILABILITY_PERCENT, SLA_P95_MS, SLA_CACHE_MISS_PERCENT, MEMORY_WARNING_MB,
+        SLA_AVAILABILITY_PERCENT, SLA_P95_MS, SLA_CACHE_MISS_PERCENT, MEMORY_WARNING_MB, *TOGGLE_PARAMETERS,
     )
 }  # fmt: skip
 

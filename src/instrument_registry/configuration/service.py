@@ -46,6 +46,16 @@ class Difference(NamedTuple):
     new: str
 
 
+def pins(environment: Mapping[str, str]) -> dict[str, str]:
+    """What variables of the environment fix, by parameter; Raises: UnknownParameter, BadValue."""
+    found: dict[str, str] = {}
+    for name, value in environment.items():
+        parameter = find(PARAMETERS, name)
+        parameter.read(value)
+        found[parameter.name] = value
+    return found
+
+
 async def read(tx: Transaction, sources: Sources) -> Snapshot:
     """What is in force now, given what the environment and the external service say; Raises: BadValue."""
     version, live = await storage.values(tx)
