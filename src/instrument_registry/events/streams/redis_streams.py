@@ -20,145 +20,13 @@ from redis.exceptions import NoScriptError, RedisError
 from instrument_registry.errors import Invalid
 from instrument_registry.events.streams import layout
 from instrument_registry.events.streams.layout import Entry, Ordering
+from instrument_registry.events.streams.redis_scripts import GROUPS, JOIN, RESET, SEE, TAKE, TRIM, WRITE
 
 SOCKET_TIMEOUT_SECONDS = 5.0
 CONNECT_TIMEOUT_SECONDS = 2.0
 SENTINEL_PORT = 26379
 
 Client = redis.Redis
-
-# What the marker says, whether each stream ends with the id the marker names, and how many entries there are.
-SEE = """
-local marker = redis.call('HMGET', KEYS[1], 'log', 'owner', 'layout', 'position', 'witness', 'floor')
-local whole, entries = 1, 0
-for i = 2, #KEYS do
-    local noted = redis.call('HGET', KEYS[1], 'last:' .. (i - 2)) or '0-0'
-    local stream, last = redis.pcall('XINFO', 'STREAM', KEYS[i]), nil
-    if not stream.err then
-        for j = 1, #stream, 2 do
-            if stream[j] == 'last-generated-id' then last = stream[j + 1] end
-            if stream[j] == 'length' then entries = entries + stream[j + 1] end
-        end
-    end
-    if last ~= noted then whole = 0 end
-end
-return {marker[1], marker[2], marker[3], marker[4], marker[5], marker[6], whole, entries}
-"""
-
-# owner before, owner from now on. Trimming nothing makes it a script that has written, which may go on without memory.
-TAKE = """
-if redis.call('HGET', KEYS[1], 'owner') ~= ARGV[1] then return 0 end
-redis.call('XTRIM', KEYS[2], 'MINID', '0')
-redis.call('HSET', KEYS[1], 'owner', ARGV[2])
-return 1
-"""
-
-# owner before ('' for none), owner from now on, log, layout, position to begin after; KEYS
-# beyond the first ARGV[6] go for good
-RESET = """
-if (redis.call('HGET', KEYS[1], 'owner') or '') ~= ARGV[1] then return 0 end
-redis.call('UNLINK', unpack(KEYS))
-redis.call('HSET', KEYS[1], 'owner', ARGV[2], 'log', ARGV[3], 'layout', ARGV[4], 'position', ARGV[5],
-           'floor', ARGV[5], 'witness', '')
-for i = 2, tonumber(ARGV[6]) do
-    redis.call('XGROUP', 'CREATE', KEYS[i], 'made', '0', 'MKSTREAM')
-    redis.call('XGROUP', 'DESTROY', KEYS[i], 'made')
-end
-return 1
-"""
-
-# owner, position before, position after, witness; then for each entry: stream, id, number of texts, texts
-WRITE = """
-local marker = redis.call('HMGET', KEYS[1], 'owner', 'position')
-if marker[1] ~= ARGV[1] or marker[2] ~= ARGV[2] then return 0 end
-if redis.call('EXISTS', unpack(KEYS)) ~= #KEYS then return 0 end
-local set, last, i = {'position', ARGV[3]}, {}, 5
-if ARGV[4] ~= '' then set[3], set[4] = 'witness', ARGV[4] end
-while i <= #ARGV do
-    local texts = tonumber(ARGV[i + 2])
-    local added = redis.pcall('XADD', KEYS[ARGV[i] + 2], ARGV[i + 1], unpack(ARGV, i + 3, i + 2 + texts))
-    if type(added) == 'table' and added.err then
-        if string.find(added.err, 'equal or smaller', 1, true) then return 0 end
-        return added
-    end
-    last[ARGV[i]] = ARGV[i + 1]
-    i = i + 3 + texts
-end
-for stream, id in pairs(last) do
-    set[#set + 1] = 'last:' .. stream
-    set[#set + 1] = id
-end
-redis.call('HSET', KEYS[1], unpack(set))
-return 1
-"""
-
-# owner, floor. A group that had not come so far is taken away: a member that is refused reads the store from where
-# the group was; one that missed something in silence would not. Trimming goes first: without memory a script may set
-# something only after that.
-TRIM = """
-local marker = redis.call('HMGET', KEYS[1], 'owner', 'floor')
-if marker[1] ~= ARGV[1] then return -1 end
-if tonumber(marker[2]) >= tonumber(ARGV[2]) then return 0 end
-local behind = {}
-for i = 2, #KEYS do
-    local groups = redis.pcall('XINFO', 'GROUPS', KEYS[i])
-    if groups.err then return -1 end
-    for _, group in ipairs(groups) do
-        local name, read = group[2], nil
-        for j = 1, #group, 2 do
-            if group[j] == 'last-delivered-id' then read = group[j + 1] end
-        end
-        local held = redis.call('XPENDING', KEYS[i], name)
-        if #redis.call('XRANGE', KEYS[i], '(' .. read, ARGV[2] .. '-0', 'COUNT', 1) > 0
-           or (held[1] > 0 and tonumber(string.match(held[2], '^%d+')) <= tonumber(ARGV[2])) then
-            behind[name] = true
-        end
-    end
-end
-local gone = 0
-for i = 2, #KEYS do
-    gone = gone + redis.call('XTRIM', KEYS[i], 'MINID', string.format('%.0f-0', ARGV[2] + 1))
-    for name in pairs(behind) do redis.call('XGROUP', 'DESTROY', KEYS[i], name) end
-end
-redis.call('HSET', KEYS[1], 'floor', ARGV[2])
-return gone
-"""
-
-# For each group: its name, how far all is acknowledged, how many entries are held, how many are not yet read.
-GROUPS = """
-local top, found, order = tonumber(redis.call('HGET', KEYS[1], 'position') or '0'), {}, {}
-local function place(id) return tonumber(string.match(id, '^%d+')) end
-for i = 2, #KEYS do
-    local stream = redis.pcall('XINFO', 'GROUPS', KEYS[i])
-    if stream.err then stream = {} end
-    for _, group in ipairs(stream) do
-        local is = {}
-        for j = 1, #group, 2 do is[group[j]] = group[j + 1] end
-        local seen = found[is.name]
-        if not seen then
-            seen = {top, 0, 0}
-            found[is.name] = seen
-            order[#order + 1] = is.name
-        end
-        local unread = redis.call('XRANGE', KEYS[i], '(' .. is['last-delivered-id'], '+', 'COUNT', 1)[1]
-        if unread then
-            seen[1] = math.min(seen[1], place(unread[1]) - 1)
-            if is.lag then seen[3] = seen[3] + is.lag
-            else seen[3] = seen[3] + #redis.call('XRANGE', KEYS[i], '(' .. is['last-delivered-id'], '+') end
-        end
-        if is.pending > 0 then
-            seen[1] = math.min(seen[1], place(redis.call('XPENDING', KEYS[i], is.name)[2]) - 1)
-            seen[2] = seen[2] + is.pending
-        end
-    end
-end
-local told = {}
-for _, name in ipairs(order) do
-    local seen = found[name]
-    told[#told + 1] = {name, seen[1], seen[2], seen[3]}
-end
-return told
-"""
 
 
 class BrokerUrlRefused(Invalid):
@@ -199,6 +67,7 @@ class Group:
     position: int
     pending: int
     lag: int
+    streams: int  # which it is on
 
 
 def connect(url: str) -> Client:
@@ -286,8 +155,15 @@ class Streams:
 
     async def groups(self) -> list[Group]:
         """The groups on these streams."""
-        told = cast("list[tuple[str, int, int, int]]", await self._eval(GROUPS, self.keys))
+        told = cast("list[tuple[str, int, int, int, int]]", await self._eval(GROUPS, self.keys))
         return [Group(*one) for one in told]
+
+    async def join(self, group: str, *, position: int) -> bool | None:
+        """See that a group is there, or make it after a position; False when what it needs may not be here.
+
+        None when there is nothing here.
+        """
+        return {-1: None, -2: False}.get(cast("int", await self._eval(JOIN, self.keys, group, position)), True)
 
     async def _eval(self, script: str, keys: Sequence[str], *values: str | int) -> object:
         return await self.client.eval(script, len(keys), *keys, *values)
