@@ -1,6 +1,7 @@
 """The consumer for programs with an event loop: the same promises as the one that waits."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from typing import Literal
@@ -18,6 +19,7 @@ from instrument_registry.consumer.protocol import (
     CaughtUp,
     Event,
     Lost,
+    Settled,
     Subscription,
     headers,
     parsed,
@@ -26,6 +28,7 @@ from instrument_registry.consumer.protocol import (
 from instrument_registry.errors import RegistryError, Unavailable
 
 BROKEN = (OSError, aiohttp.ClientError, TimeoutError, ValueError)  # a line without an end is a ValueError
+LAST_WORDS_SECONDS = 5.0
 
 log = structlog.get_logger("consumer")
 
@@ -64,41 +67,37 @@ class AsyncConsumer:
 
         Raises: as `consume_async`.
         """
-        async with self._session() as session:
-            lines = self._lines(session)
-            begun: int | None = None
+        async with self._session() as session, contextlib.aclosing(self._lines(session)) as lines:
+            teller, begun = _Teller(session, self._url + self._subscription.acknowledging), None
             try:
                 async for event in lines:
                     begun = event.position
                     with Attempt() as attempt:
                         await handler(event)
                     if attempt.error is None:
-                        await self._tell(session, self._subscription.done(event.position))
+                        teller.done(event.position)
                     else:
                         log.warning(
                             "consumer.handler_failed", position=event.position, event_type=event.event_type,
                             attempt=event.attempt, reason=repr(attempt.error),
                         )  # fmt: skip
-                        await self._tell(session, self._subscription.failed(event.position, attempt.error))
+                        teller.failed(event.position, attempt.error)
                     begun = None
             finally:
-                await self._leave(session, begun)
-                await lines.aclose()
+                await teller.close(self._subscription.leaving(begun))
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Events for ever: asking for the next acknowledges the one before."""
-        async with self._session() as session:
-            lines = self._lines(session)
-            begun: int | None = None
+        async with self._session() as session, contextlib.aclosing(self._lines(session)) as lines:
+            teller, begun = _Teller(session, self._url + self._subscription.acknowledging), None
             try:
                 async for event in lines:
                     begun = event.position
                     yield event
-                    await self._tell(session, self._subscription.done(event.position))
+                    teller.done(event.position)
                     begun = None
             finally:
-                await self._leave(session, begun)
-                await lines.aclose()
+                await teller.close(self._subscription.leaving(begun))
 
     def _session(self) -> aiohttp.ClientSession:
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
@@ -128,28 +127,61 @@ class AsyncConsumer:
                 log.info("consumer.comes_again", reason=reason, in_seconds=round(seconds, 2))
                 await asyncio.sleep(seconds)
 
-    async def _tell(self, session: aiohttp.ClientSession, body: bytes) -> None:
-        """Acknowledge, as often as it takes: a second time does no harm."""
-        backoff = Backoff()
-        while True:
-            try:
-                await self._post(session, body)
-            except (Unavailable, *BROKEN) as error:
-                seconds = backoff.next_seconds()
-                log.warning("consumer.not_acknowledged", reason=str(error), again_in_seconds=round(seconds, 2))
-                await asyncio.sleep(seconds)
-            else:
-                return
 
-    async def _post(self, session: aiohttp.ClientSession, body: bytes) -> None:
-        async with session.post(self._url + self._subscription.acknowledging, data=body) as answer:
-            if answer.status >= 300:
-                raise refusal(answer.status, await answer.read())
-            await answer.read()
+class _Teller:
+    """Acknowledges beside the work: what was settled while one request was on its way goes with the next."""
 
-    async def _leave(self, session: aiohttp.ClientSession, begun: int | None) -> None:
-        """Give back what was not looked at, if the registry can be asked; else it comes again after a while."""
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url
+        self._settled = Settled()
+        self._telling: asyncio.Task[None] | None = None
+
+    def done(self, position: int) -> None:
+        """One event is done; Raises: what the registry refused before."""
+        self._settled.done(position)
+        self._start()
+
+    def failed(self, position: int, error: Exception) -> None:
+        """One event could not be digested; Raises: what the registry refused before."""
+        self._settled.failed(position, error)
+        self._start()
+
+    async def close(self, farewell: bytes) -> None:
+        """Tell what is left, at most once more, and say goodbye: what was not looked at is given back."""
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            await asyncio.wait([telling], timeout=LAST_WORDS_SECONDS)
+            telling.cancel()
         try:
-            await self._post(session, self._subscription.leaving(begun))
+            while self._settled:
+                await self._post(self._settled.take())
+            await self._post(farewell)
         except (RegistryError, *BROKEN) as error:
             log.warning("consumer.left_in_a_hurry", reason=str(error))
+
+    def _start(self) -> None:
+        if self._telling is not None and self._telling.done():
+            self._telling.result()
+            self._telling = None
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        backoff = Backoff()
+        while self._settled:
+            body = self._settled.take()
+            while True:
+                try:
+                    await self._post(body)
+                except (Unavailable, *BROKEN) as error:  # a second time does no harm
+                    seconds = backoff.next_seconds()
+                    log.warning("consumer.not_acknowledged", reason=str(error), again_in_seconds=round(seconds, 2))
+                    await asyncio.sleep(seconds)
+                else:
+                    break
+
+    async def _post(self, body: bytes) -> None:
+        async with self._session.post(self._url, data=body) as answer:
+            content = await answer.read()
+            if answer.status >= 300:
+                raise refusal(answer.status, content)

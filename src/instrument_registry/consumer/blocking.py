@@ -21,6 +21,7 @@ from instrument_registry.consumer.protocol import (
     CaughtUp,
     Event,
     Lost,
+    Settled,
     Subscription,
     headers,
     parsed,
@@ -59,13 +60,10 @@ class Consumer:
     """One process of a consumer; what it holds comes again to another when it dies."""
 
     def __init__(self, url: str, key: str, subscription: Subscription) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise Invalid(f"{url[:200]} is not the address of a registry; it looks like http://host:8901")
-        self._parts, self._key, self._subscription = parts, key, subscription
+        self._door, self._subscription = _Door(url, key), subscription
+        self._teller = _Teller(self._door, subscription.acknowledging)
         self._stream: http.client.HTTPConnection | None = None
         self._answer: http.client.HTTPResponse | None = None
-        self._telling: http.client.HTTPConnection | None = None
         self._backoff = Backoff()
         self._stopped = threading.Event()
 
@@ -82,13 +80,13 @@ class Consumer:
                 with Attempt() as attempt:
                     handler(event)
                 if attempt.error is None:
-                    self._tell(self._subscription.done(event.position))
+                    self._teller.done(event.position)
                 else:
                     log.warning(
                         "consumer.handler_failed", position=event.position, event_type=event.event_type,
                         attempt=event.attempt, reason=repr(attempt.error),
                     )  # fmt: skip
-                    self._tell(self._subscription.failed(event.position, attempt.error))
+                    self._teller.failed(event.position, attempt.error)
                 begun = None
         finally:
             self._leave(begun)
@@ -100,7 +98,7 @@ class Consumer:
             while (event := self._next()) is not None:
                 begun = event.position
                 yield event
-                self._tell(self._subscription.done(event.position))
+                self._teller.done(event.position)
                 begun = None
         finally:
             self._leave(begun)
@@ -135,74 +133,25 @@ class Consumer:
                 return event
         return None
 
-    def _tell(self, body: bytes) -> None:
-        """Acknowledge, as often as it takes: a second time does no harm."""
-        backoff = Backoff()
-        while True:
-            try:
-                self._post(body)
-            except (Unavailable, *BROKEN) as error:
-                self._close_telling()
-                seconds = backoff.next_seconds()
-                log.warning("consumer.not_acknowledged", reason=str(error), again_in_seconds=round(seconds, 2))
-                if self._stopped.wait(seconds):
-                    return  # it comes again
-            else:
-                return
-
-    def _post(self, body: bytes) -> None:
-        if self._telling is None:
-            self._telling = self._connection()
-        self._telling.request(
-            "POST", self._parts.path + self._subscription.acknowledging, body, dict(self._headers("application/json"))
-        )
-        answer = self._telling.getresponse()
-        content = answer.read(ANSWER_LIMIT_BYTES)
-        if answer.status >= 300:
-            raise refusal(answer.status, content)
-
     def _open(self) -> http.client.HTTPResponse:
-        self._stream = self._connection()
-        body = self._subscription.body()
-        self._stream.request("POST", self._parts.path + STREAM, body, dict(self._headers("application/x-ndjson")))
-        answer = self._stream.getresponse()
+        self._stream = self._door.connect()
+        answer = self._door.post(self._stream, STREAM, self._subscription.body(), accept="application/x-ndjson")
         if answer.status >= 300:
             raise refusal(answer.status, answer.read(ANSWER_LIMIT_BYTES))
         self._answer = answer
         return answer
 
     def _leave(self, begun: int | None) -> None:
-        """Give back what was not looked at, if the registry can be asked; else it comes again after a while."""
-        try:
-            if self._answer is not None:
-                self._post(self._subscription.leaving(begun))
-        except (RegistryError, *BROKEN) as error:
-            log.warning("consumer.left_in_a_hurry", reason=str(error))
-        finally:
-            self._close_stream()
-            self._close_telling()
+        """Tell what is settled and give back what was not looked at, if the registry can be asked; else it comes
+        again."""
+        self._teller.close(self._subscription.leaving(begun) if self._answer is not None else None)
+        self._close_stream()
 
     def _wait(self, error: Exception) -> None:
         seconds = self._backoff.next_seconds()
         if not self._stopped.is_set():
             log.info("consumer.comes_again", reason=str(error) or type(error).__name__, in_seconds=round(seconds, 2))
         self._stopped.wait(seconds)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        host, port = self._parts.hostname or "", self._parts.port
-        if self._parts.scheme == "http":
-            connection = http.client.HTTPConnection(host, port, timeout=CONNECT_SECONDS)
-        else:
-            connection = http.client.HTTPSConnection(
-                host, port, timeout=CONNECT_SECONDS, context=ssl.create_default_context()
-            )
-        connection.connect()
-        connection.sock.settimeout(SILENCE_SECONDS)
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
-
-    def _headers(self, accept: str) -> dict[str, str]:
-        return dict(headers(self._key, accept=accept))
 
     def _close_stream(self) -> None:
         if self._answer is not None:
@@ -211,7 +160,132 @@ class Consumer:
             self._stream.close()
         self._answer = self._stream = None
 
-    def _close_telling(self) -> None:
-        if self._telling is not None:
-            self._telling.close()
-        self._telling = None
+
+class _Teller:
+    """Acknowledges beside the work, in a thread of its own: what was settled while one request was on its way goes with
+    the next."""
+
+    def __init__(self, door: "_Door", path: str) -> None:
+        self._door, self._path = door, path
+        self._settled, self._changed = Settled(), threading.Condition()
+        self._connection: http.client.HTTPConnection | None = None
+        self._thread: threading.Thread | None = None
+        self._refused: RegistryError | None = None
+        self._closing = False
+
+    def done(self, position: int) -> None:
+        """One event is done; Raises: what the registry refused before."""
+        with self._changed:
+            self._settled.done(position)
+            self._start()
+
+    def failed(self, position: int, error: Exception) -> None:
+        """One event could not be digested; Raises: what the registry refused before."""
+        with self._changed:
+            self._settled.failed(position, error)
+            self._start()
+
+    def close(self, farewell: bytes | None) -> None:
+        """Tell what is left, at most once more, and say goodbye."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+        try:
+            while self._settled:
+                self._post(self._settled.take())
+            if farewell is not None:
+                self._post(farewell)
+        except (RegistryError, *BROKEN) as error:
+            log.warning("consumer.left_in_a_hurry", reason=str(error))
+        finally:
+            self._disconnect()
+
+    def _start(self) -> None:
+        if self._refused is not None:
+            raise self._refused
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="acknowledging", daemon=True)
+            self._thread.start()
+        self._changed.notify()
+
+    def _run(self) -> None:
+        backoff = Backoff()
+        body: bytes | None = None
+        while True:
+            with self._changed:
+                while body is None and not self._settled and not self._closing:
+                    self._changed.wait()
+                if self._closing:
+                    break
+                body = body or self._settled.take()
+            try:
+                self._post(body)
+            except (Unavailable, *BROKEN) as error:  # a second time does no harm
+                self._disconnect()
+                seconds = backoff.next_seconds()
+                log.warning("consumer.not_acknowledged", reason=str(error), again_in_seconds=round(seconds, 2))
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closing, seconds)
+            except RegistryError as error:
+                self._refused = error
+                return
+            else:
+                body = None
+                backoff.succeeded()
+        if body is not None:
+            try:
+                self._post(body)
+            except (RegistryError, *BROKEN) as error:
+                log.warning("consumer.not_acknowledged", reason=str(error))
+
+    def _post(self, body: bytes) -> None:
+        if self._connection is None:
+            self._connection = self._door.connect()
+        answer = self._door.post(self._connection, self._path, body, accept="application/json")
+        content = answer.read(ANSWER_LIMIT_BYTES)
+        if answer.status >= 300:
+            raise refusal(answer.status, content)
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
+
+
+class _Door:
+    """Where the registry is, and the key to it."""
+
+    def __init__(self, url: str, key: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise Invalid(f"{url[:200]} is not the address of a registry; it looks like http://host:8901")
+        self._secure, self._host, self._port, self._path = (
+            parts.scheme == "https",
+            parts.hostname,
+            parts.port,
+            parts.path,
+        )
+        self._key = key
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection on which small requests leave at once and silence is noticed; Raises: OSError."""
+        connection = (
+            http.client.HTTPSConnection(
+                self._host, self._port, timeout=CONNECT_SECONDS, context=ssl.create_default_context()
+            )
+            if self._secure
+            else http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
+        )
+        connection.connect()
+        connection.sock.settimeout(SILENCE_SECONDS)
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def post(
+        self, connection: http.client.HTTPConnection, path: str, body: bytes, *, accept: str
+    ) -> http.client.HTTPResponse:
+        """The answer to what is sent, its body not read yet."""
+        connection.request("POST", self._path + path, body, dict(headers(self._key, accept=accept)))
+        return connection.getresponse()

@@ -29,6 +29,7 @@ SILENCE_SECONDS = 35.0
 CONNECT_SECONDS = 10.0
 BACKOFF_SECONDS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 LINE_BYTES_MAX = 1024 * 1024
+AT_ONCE_MAX = 1_000
 REASON_CHARACTERS, DETAIL_CHARACTERS = 200, 1_000
 
 KINDS: dict[int, type[RegistryError]] = {
@@ -104,21 +105,37 @@ class Subscription:
         """Where to acknowledge."""
         return f"{PREFIX}/consumers/{self.consumer_id}/acknowledge"
 
-    def done(self, position: int) -> bytes:
-        """One event is done."""
-        return msgspec.json.encode({"positions": [position]})
-
-    def failed(self, position: int, error: Exception) -> bytes:
-        """One event could not be digested: the kind of failure groups, its words tell."""
-        failure = {
-            "position": position, "reason": type(error).__name__[:REASON_CHARACTERS],
-            "detail": str(error)[:DETAIL_CHARACTERS].replace("\0", ""),
-        }  # fmt: skip
-        return msgspec.json.encode({"failed": [failure]})
-
     def leaving(self, begun: int | None) -> bytes:
         """We leave: what we have not begun was not looked at."""
         return msgspec.json.encode({"leaving": True, "process": self.process, "begun": [begun] if begun else []})
+
+
+class Settled:
+    """What is done and what failed, collected until somebody tells the registry: many at once cost as much as one."""
+
+    def __init__(self) -> None:
+        self._done: list[int] = []
+        self._failed: list[dict[str, object]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._done or self._failed)
+
+    def done(self, position: int) -> None:
+        """One event is done."""
+        self._done.append(position)
+
+    def failed(self, position: int, error: Exception) -> None:
+        """One event could not be digested: the kind of failure groups, its words tell."""
+        detail = str(error)[:DETAIL_CHARACTERS].replace("\0", "")
+        self._failed.append(
+            {"position": position, "reason": type(error).__name__[:REASON_CHARACTERS], "detail": detail}
+        )
+
+    def take(self) -> bytes:
+        """The acknowledgement of what has been collected; the rest of too much waits for the next."""
+        done, self._done = self._done[:AT_ONCE_MAX], self._done[AT_ONCE_MAX:]
+        failed, self._failed = self._failed[:AT_ONCE_MAX], self._failed[AT_ONCE_MAX:]
+        return msgspec.json.encode({"positions": done, "failed": failed})
 
 
 class _Kind(msgspec.Struct):
