@@ -9,6 +9,7 @@ import pytest_asyncio
 
 from desk import Caller, Desk, opened
 from instrument_registry.access.model import Scope
+from instrument_registry.catalog.live import Proof
 from instrument_registry.database import Database
 
 CALL = "NFO:NIFTY;2026-09-01;24500;C"
@@ -53,6 +54,16 @@ class TestOverriding:
 
         assert {(one["lot_size"], one["overridden"]["lot_size"]) for one in shown} == {(75, 65)}
         assert (made["value"], made["in_force"], made["actor"]) == ("75", True, operator.actor)
+
+    async def test_the_index_is_proved_equal_to_the_tables_with_it(self, operator: Caller) -> None:
+        for field, value in (("lot_size", 75), ("name", 'Nifty "weekly" ☕'), ("tick_size", "0.10")):
+            await put(operator, field=field, value=value)
+        withdrawn = await put(operator, field="freeze_qty", value=1200)
+        gone = await operator.http.delete(f"{PATH}/{withdrawn['id']}", params={"reason": "Not so after all"})
+        assert gone.status_code == 200, gone.text
+        await operator.caught_up()
+
+        assert await operator.catalogue.prove() is Proof.EQUAL
 
     async def test_the_option_chain_shows_it_too(self, operator: Caller) -> None:
         await put(operator)

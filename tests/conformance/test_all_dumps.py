@@ -1,12 +1,16 @@
 """Every real dump in market-date order into one catalogue: all in scope apply, and what must hold of any catalogue holds."""
 
 import json
+from datetime import date
 
+import psycopg
 import pytest
 
 import dumps
 from catalogues import Catalogue, broken
+from instrument_registry.catalog import feed, truth
 from instrument_registry.catalog.ingestion import contesting, intake
+from instrument_registry.catalog.search import digest_of
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -65,6 +69,15 @@ def test_what_must_hold_of_any_catalogue_holds(everything: Catalogue) -> None:
     found = broken(everything)
 
     assert not found, json.dumps(found, default=str, indent=1)
+
+
+@pytest.mark.parametrize("day", [date(2026, 8, 18), date(2026, 8, 21)])
+def test_the_index_holds_what_the_tables_have_when_both_are_read_apart(everything: Catalogue, day: date) -> None:
+    with psycopg.connect(everything.service_url, options="-c search_path=instrument_registry") as connection:
+        of_index = digest_of(feed.read_all(connection, day))
+        of_tables = digest_of(truth.read(connection, day))
+
+    assert of_index == of_tables
 
 
 @pytest.mark.parametrize(

@@ -332,6 +332,29 @@ class TestOneByOne:
         assert re.search(r"^process_open_fds \S+$", text, re.MULTILINE)
         assert serving.process.wait(ENDS_WITHIN_SECONDS) == 0
 
+    def test_an_api_that_builds_a_past_day_ends_when_told_and_says_so(
+        self, serving: Serving, database_urls: DatabaseUrls
+    ) -> None:
+        serving.environment["INSTRUMENT_REGISTRY_DATABASE_URL"] = database_urls.service
+        made = serving.run("keys", "create", "reader", "--scope", "reader", "--json")
+        key = json.loads(made.stdout)["key"]
+        serving.command = ("api",)
+        serving.start()
+        with psycopg.connect(database_urls.owner) as owner:  # the build waits for as long as this transaction lasts
+            owner.execute("lock table instrument_registry.overrides in access exclusive mode")
+            answers: list[tuple[int, str | None]] = []
+            asking = threading.Thread(target=lambda: answers.append(searched(serving, key)))
+            asking.start()
+            eventually(lambda: somebody_waits(database_urls.owner))
+            began = time.monotonic()
+            serving.process.terminate()
+            ended = serving.process.wait(timeout=30)
+            took = time.monotonic() - began
+            asking.join()
+
+        assert (ended, answers) == (0, [(503, "1")])
+        assert took < 3.0
+
     def test_serve_uses_the_database_it_is_given(self, serving: Serving, database_urls: DatabaseUrls) -> None:
         serving.environment["INSTRUMENT_REGISTRY_DATABASE_URL"] = database_urls.service
         serving.environment["INSTRUMENT_REGISTRY_OWNER_DATABASE_URL"] = database_urls.owner
@@ -365,6 +388,24 @@ class TestOneByOne:
         assert answer.returncode == 1
         assert "make run" in answer.stderr
         assert "Traceback" not in answer.stderr
+
+
+def searched(serving: Serving, key: str) -> tuple[int, str | None]:
+    """What a search of a past day is answered, and when one may ask again."""
+    path = "/api/v1/internal/instrument-registry/search?query=a&as_of=2026-08-18"
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(serving.url + path, headers={"X-Internal-API-Key": key}), timeout=30
+        ) as answer:
+            return answer.status, None
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Retry-After"]
+
+
+def somebody_waits(owner_url: str) -> bool:
+    with psycopg.connect(owner_url) as owner:
+        question = "select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        return owner.execute(question).fetchone() is not None
 
 
 def counted(serving: Serving) -> float:

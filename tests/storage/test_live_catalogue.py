@@ -16,8 +16,8 @@ from catalogues import Load, take
 from conftest import DatabaseUrls
 from facts import catch_up
 from instrument_registry import events
-from instrument_registry.catalog import live
-from instrument_registry.catalog.live import LiveCatalogue, Proof
+from instrument_registry.catalog import feed, live
+from instrument_registry.catalog.live import LiveCatalogue, NotSearchable, Proof
 from instrument_registry.catalog.search import Query
 from instrument_registry.database import Database
 from slices import chain
@@ -163,6 +163,62 @@ async def test_a_change_that_nobody_told_is_noticed(database: Database, database
 
     assert (before, after) == (Proof.EQUAL, Proof.DIFFERENT)
     assert await catalogue.prove() is Proof.EQUAL
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("s.freeze_qty", "s.lot_size"), ("and b.valid @> {day}::date", "and not b.valid @> {day}::date"),
+     ("trim_scale(s.strike)", "(s.strike + 1)"), ("when v.suspended", "when not v.suspended"),
+     ("and v.valid_to > {day} {only}", "and false {only}")],
+)  # fmt: skip
+async def test_an_error_of_what_feeds_the_index_does_not_prove_itself(
+    database: Database, monkeypatch: pytest.MonkeyPatch, right: str, wrong: str
+) -> None:
+    for load in days():
+        await take(database, load)
+    right_one = await opened(database)
+    assert right in feed.ROWS
+    monkeypatch.setattr(feed, "ROWS", feed.ROWS.replace(right, wrong))
+    wrong_one = await opened(database)
+
+    assert await right_one.prove() is Proof.EQUAL
+    assert await wrong_one.prove() is Proof.DIFFERENT
+
+
+async def test_who_stops_gives_up_what_is_built_and_still_answers_of_today(
+    database: Database, database_urls: DatabaseUrls
+) -> None:
+    await take(database, days()[0])
+    catalogue = await opened(database)
+    with psycopg.connect(database_urls.owner) as owner:  # whoever reads waits for as long as this lasts
+        owner.execute("lock table instrument_registry.broker_tokens in access exclusive mode")
+        asked = asyncio.create_task(catalogue.as_of(date(2025, 2, 3)))
+        running = asyncio.create_task(catalogue.run())
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        catalogue.stop()
+        with pytest.raises(NotSearchable, match="stopping"):
+            await asked
+        took = asyncio.get_running_loop().time() - began
+        with pytest.raises(NotSearchable, match="stopping"):
+            await catalogue.as_of(date(2025, 2, 1))
+    await running
+
+    assert took < 0.5
+    assert await catalogue.as_of(None) is catalogue.index
+
+
+async def test_a_day_that_takes_too_long_is_built_all_the_same(
+    database: Database, database_urls: DatabaseUrls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "DAY_TIMEOUT_SECONDS", 0.2)
+    await take(database, days()[0])
+    catalogue = await opened(database)
+    with psycopg.connect(database_urls.owner) as owner:
+        owner.execute("lock table instrument_registry.broker_tokens in access exclusive mode")
+        with pytest.raises(NotSearchable, match="ask again"):
+            await catalogue.as_of(date(2025, 2, 3))
+    await until(lambda: catalogue.days_kept() == [date(2025, 2, 3)])
 
 
 class Unhurried(LiveCatalogue):

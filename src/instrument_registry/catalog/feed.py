@@ -1,7 +1,7 @@
 """The catalogue as the search index wants it: one row an instrument, as of a market date."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -68,7 +68,7 @@ Overrides = dict[int, dict[str, str]]
 
 def read_all(
     connection: "psycopg.Connection[TupleRow]", day: date, *, known_at: datetime | None = None
-) -> Iterator[IndexRow]:
+) -> Generator[IndexRow]:
     """Every instrument shown on a day, as known at an instant, streamed; in the snapshot of the connection's transaction."""
     values = {"day": day, "ended": ENDED_WITHIN.days, "known_at": known_at or "infinity"}
     overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, values)}

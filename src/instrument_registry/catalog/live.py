@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -15,15 +15,17 @@ from prometheus_client import Counter, Gauge
 from psycopg.rows import TupleRow
 
 from instrument_registry import events
-from instrument_registry.catalog import feed, names
+from instrument_registry.catalog import feed, names, truth
+from instrument_registry.catalog.aside import aside
 from instrument_registry.catalog.remembering import Answers
-from instrument_registry.catalog.search import Index, digest_of
+from instrument_registry.catalog.search import Index, IndexRow, digest_of
 from instrument_registry.clock import MARKET_ZONE, Clock
 from instrument_registry.database import Database, DatabaseUnavailable
 from instrument_registry.errors import Unavailable
 
 DAY_INDEXES_MAX = 4
 DAY_TIMEOUT_SECONDS = 28.0
+STOPPING = "This process is stopping; ask again, another one answers"
 # A change of more facts than this is read anew as a whole, which is then the quicker way.
 APPLY_MAX = 10_000
 # Facts of this long a silence are looked for even when nobody notified.
@@ -86,6 +88,7 @@ class LiveCatalogue:
         self._digests: OrderedDict[int, tuple[date, int]] = OrderedDict()  # of the last positions
         self.proof: Proof | None = None  # of the last comparison, None before the first
         self.proved_position = 0
+        self._stopping = False
 
     @property
     def index(self) -> Index:
@@ -129,16 +132,19 @@ class LiveCatalogue:
         moment = (day or self.index.view.as_of, known_at)
         kept = self._days.get(moment)
         if kept is None or kept.position < self.position:
+            if self._stopping:
+                raise NotSearchable(STOPPING)
             building = self._building.get(moment)
             if building is None:
                 building = self._building[moment] = asyncio.create_task(self._keep(moment))
-            try:
-                async with asyncio.timeout(DAY_TIMEOUT_SECONDS):
-                    kept = await asyncio.shield(building)
-            except TimeoutError as error:
+            await asyncio.wait({building}, timeout=DAY_TIMEOUT_SECONDS)
+            if building.cancelled():
+                raise NotSearchable(STOPPING)
+            if not building.done():
                 raise NotSearchable(
                     f"The index of {moment[0]} is being built; ask again in some seconds", as_of=str(moment[0])
-                ) from error
+                )
+            kept = building.result()
         self._days.move_to_end(moment)
         return kept.index
 
@@ -152,15 +158,21 @@ class LiveCatalogue:
         finally:
             del self._building[moment]
 
+    def stop(self) -> None:
+        """Give up what is being built: whoever waits for it is told to ask again."""
+        self._stopping = True
+        for building in self._building.values():
+            building.cancel()
+
     async def run(self) -> None:
-        """Read, then follow, for ever; a database that is away is waited for."""
-        while True:
+        """Read, then follow, until stopped; a database that is away is waited for."""
+        while not self._stopping:
             try:
                 await self.start()
                 async with asyncio.TaskGroup() as tasks:
                     for work in (self.follow(), self.turn_day(), self.keep_proving()):
                         tasks.create_task(work)
-            except* DatabaseUnavailable as errors:
+            except* (DatabaseUnavailable, NotSearchable) as errors:
                 LOG.warning("index.waits", reason=str(errors.exceptions[0]))
             await asyncio.sleep(POLL_SECONDS)
 
@@ -195,7 +207,7 @@ class LiveCatalogue:
     async def prove(self) -> Proof:
         """Compare the digest of the index with that of the tables at the same position."""
         day = self.today()
-        position, truth = await asyncio.to_thread(self._digest, day)
+        position, expected = await aside(lambda: self._digest(day))
         deadline = time.monotonic() + PROOF_WAIT_SECONDS
         while self.position < position and time.monotonic() < deadline:
             await asyncio.sleep(0.05)
@@ -204,7 +216,7 @@ class LiveCatalogue:
         if ours is None or ours[0] != day:  # the index went past this position in one step, or has not come to it
             self.proof = Proof.COULD_NOT_TELL
         else:
-            self.proof = Proof.EQUAL if ours[1] == truth else Proof.DIFFERENT
+            self.proof = Proof.EQUAL if ours[1] == expected else Proof.DIFFERENT
         self.proved_position = position
         PROOFS.labels(self.proof).inc()
         told = LOG.error if self.proof is Proof.DIFFERENT else LOG.info
@@ -266,11 +278,11 @@ class LiveCatalogue:
 
     def _digest(self, day: date) -> tuple[int, int]:
         with self._snapshot() as connection:
-            return events.head_position_seen(connection), digest_of(feed.read_all(connection, day))
+            return events.head_position_seen(connection), digest_of(self._until_stopped(truth.read(connection, day)))
 
     async def _build(self, day: date, known_at: datetime | None = None) -> _Day:
         since = time.perf_counter()
-        built = await asyncio.to_thread(self._read, day, known_at)
+        built = await aside(lambda: self._read(day, known_at))
         LOG.info(
             "index.built", day=day.isoformat(), position=built.position, rows=len(built.index.view.columns),
             seconds=round(time.perf_counter() - since, 3),
@@ -281,10 +293,16 @@ class LiveCatalogue:
         with self._snapshot() as connection:
             position = events.head_position_seen(connection)
             aliases = names.read_all_aliases(connection)
-            index = Index.build(
-                feed.read_all(connection, day, known_at=known_at), day, position=position, aliases=aliases
-            )
+            rows = self._until_stopped(feed.read_all(connection, day, known_at=known_at))
+            index = Index.build(rows, day, position=position, aliases=aliases)
         return _Day(index=index, position=position)
+
+    def _until_stopped(self, rows: Generator[IndexRow]) -> Iterator[IndexRow]:
+        with closing(rows):  # else it goes on holding the connection that is to be given back
+            for row in rows:
+                if self._stopping:
+                    raise NotSearchable(STOPPING)
+                yield row
 
     @contextmanager
     def _snapshot(self) -> "Iterator[psycopg.Connection[TupleRow]]":

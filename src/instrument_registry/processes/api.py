@@ -9,6 +9,7 @@ import socket
 import uvicorn
 
 from instrument_registry import telemetry
+from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.http.app import create_app
 from instrument_registry.http.flowing import Flows
 from instrument_registry.processes.control import Supervised
@@ -25,15 +26,16 @@ KEEP_ALIVE_SECONDS = 30
 class UnhurriedServer(uvicorn.Server):
     """Hears out the connections it has accepted before it hangs up on those that say nothing; streams end at once."""
 
-    def __init__(self, config: uvicorn.Config, *, flows: Flows) -> None:
+    def __init__(self, config: uvicorn.Config, *, flows: Flows, catalogue: LiveCatalogue) -> None:
         super().__init__(config)
-        self._flows = flows
+        self._flows, self._catalogue = flows, catalogue
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop accepting, wait for requests already on their way, then finish."""
         for server in self.servers:
             server.close()
         self._flows.end()
+        self._catalogue.stop()
         await asyncio.sleep(LAST_WORDS_SECONDS)
         await super().shutdown(sockets)
 
@@ -70,6 +72,7 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None) ->
                 timeout_graceful_shutdown=GRACE_SECONDS,
             ),
             flows=app.state.flows,
+            catalogue=registry.catalogue,
         )
         gc.freeze()  # what has been imported stays: without it the collector walks through all of it while indexes grow
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.
