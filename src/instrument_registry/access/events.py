@@ -1,6 +1,7 @@
 """What is told about API keys; never anything of their secrets."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar
 
 from instrument_registry.access.model import ApiKey, Scope
@@ -36,6 +37,32 @@ class ApiKeyRevoked(Fact):
     def subject(self) -> str:
         """The key's id."""
         return self.key_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestsRefused(Fact):
+    """Somebody asked for what they may not: as often as `count` says, of one kind, within a minute."""
+
+    type: ClassVar[str] = "access.refused"
+
+    problem: str
+    status: int
+    method: str
+    route: str
+    key_id: str | None
+    claimed_key_ids: list[str]
+    address: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+    @property
+    def subject(self) -> str:
+        """What was asked for."""
+        return f"{self.method} {self.route}"
+
+
+REFUSALS = "access-refusals"  # the stream in which refusals are told
 
 
 def stream_of(key: ApiKey) -> str:

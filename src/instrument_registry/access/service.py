@@ -8,7 +8,7 @@ from pathlib import Path
 
 from instrument_registry import events
 from instrument_registry.access import storage
-from instrument_registry.access.events import ApiKeyCreated, ApiKeyRevoked, stream_of
+from instrument_registry.access.events import REFUSALS, ApiKeyCreated, ApiKeyRevoked, RequestsRefused, stream_of
 from instrument_registry.access.model import (
     ApiKey,
     KeyRejected,
@@ -67,6 +67,13 @@ async def keys_in_force(tx: Transaction) -> dict[str, SealedKey]:
 async def record_use(tx: Transaction, key_ids: Collection[str], *, at: datetime) -> None:
     """Keep that keys were used in this minute."""
     await storage.touch(tx, key_ids, at=at.replace(second=0, microsecond=0))
+
+
+async def record_refusal(tx: Transaction, refused: RequestsRefused, *, correlation_id: str) -> None:
+    """Tell of requests that were refused; `correlation_id` is that of the first of them."""
+    actor = f"api_key:{refused.key_id}" if refused.key_id else "unknown"
+    metadata = Metadata(actor=actor, correlation_id=correlation_id, source="http", address=refused.address)
+    await events.append(tx, refused, stream=REFUSALS, metadata=metadata)
 
 
 async def ensure_operator_key(

@@ -52,6 +52,7 @@ COMMANDS = {
     "deliveries": Entry("deliveries", "app", "Look at what was sent to webhooks; send it once more."),
     "events": Entry("events", "app", "Read and follow what happened; publish some; dead letters."),
     "consumers": Entry("consumers", "app", "List, create, move and remove who follows the facts."),
+    "audit": Entry("audit", "app", "Search, verify, prove and export who changed what."),
     "doctor": Entry("doctor", "doctor", "Say what is wrong and how to mend it."),
     "keys": Entry("keys", "app", "Create, list and revoke API keys."),
 }

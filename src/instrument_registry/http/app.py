@@ -14,6 +14,7 @@ from starlette.types import Lifespan
 from instrument_registry.events.streams.signals import Signals
 from instrument_registry.http import (
     aliases,
+    audit,
     brokers,
     chains,
     consumers,
@@ -51,6 +52,7 @@ from instrument_registry.http.deadline import Deadline
 from instrument_registry.http.flowing import Flows
 from instrument_registry.http.openapi import document
 from instrument_registry.http.paths import Paths
+from instrument_registry.http.refusals import Refusals
 from instrument_registry.http.routes import Dispatch
 from instrument_registry.wiring import Registry
 
@@ -61,7 +63,7 @@ ROOMS: tuple[APIRouter, ...] = (
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
     export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, retention.router,
     streams.router,
-    events.router, consumers.router, dead_letters.router,
+    events.router, consumers.router, dead_letters.router, audit.router,
 )  # fmt: skip
 
 API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
@@ -75,6 +77,7 @@ def create_app(registry: Registry) -> FastAPI:
     app = build(ROOMS, lifespan=_lifespan)
     app.state.registry = registry
     app.state.key_ring = key_ring(registry.database, registry.clock)
+    app.state.refusals = Refusals(registry.clock)
     app.state.signals = Signals(registry.database)
     app.state.flows = Flows()
     return app
@@ -121,9 +124,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     registry: Registry = app.state.registry
     catalogue = asyncio.create_task(registry.catalogue.run())
     catalogue.add_done_callback(_ended)
+    telling = asyncio.create_task(app.state.refusals.tell_every_minute(registry.database))
     yield
     catalogue.cancel()
-    await asyncio.gather(catalogue, return_exceptions=True)
+    telling.cancel()
+    await asyncio.gather(catalogue, telling, return_exceptions=True)
+    await app.state.refusals.tell(registry.database)
     ring: KeyRing = app.state.key_ring
     await ring.close()
 

@@ -193,11 +193,11 @@ def metadata_of(scope: AsgiScope) -> Metadata:
 async def _admitted(scope: AsgiScope, text: str, needed: Scope) -> ApiKey:
     ring: KeyRing = scope["app"].state.key_ring
     caller = await ring.recognise(text)
+    scope["caller"] = caller  # whoever notes a refusal wants to know whose it was
     if not caller.scope.includes(needed):
         raise ScopeLacking(
             f"This needs the scope {needed}; the key has {caller.scope}", needed=needed, has=caller.scope
         )
-    scope["caller"] = caller
     return caller
 
 

@@ -186,6 +186,8 @@ def last_resort() -> Middleware:
 async def _foreseen(request: Request, error: RegistryError) -> Response:
     if status_of(type(error)) == 500:
         return await _unforeseen(request, error)
+    if isinstance(error, Unauthorized | Forbidden) and (refusals := getattr(request.app.state, "refusals", None)):
+        refusals.note(request.scope, error)
     return problem(request.scope, error)
 
 

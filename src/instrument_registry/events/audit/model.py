@@ -8,7 +8,7 @@ import msgspec
 from instrument_registry.errors import Conflict, Invalid, NotFound
 from instrument_registry.events.audit.checkpoints import Checkpoint
 
-PAGE_MAX = 1_000
+PAGE_MAX = 10_000
 
 
 class RecordNotFound(NotFound):

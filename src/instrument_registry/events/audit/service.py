@@ -1,12 +1,16 @@
 """What the audit promises: records are found, and proved to be in a tree whose roots are signed."""
 
 import asyncio
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from psycopg.rows import TupleRow
 
 from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Invalid, Unavailable
 from instrument_registry.events import storage as events_storage
 from instrument_registry.events.audit import merkle, storage
-from instrument_registry.events.audit.checkpoints import read_note
+from instrument_registry.events.audit.checkpoints import Verifier, read_note
 from instrument_registry.events.audit.merkle import Path
 from instrument_registry.events.audit.model import (
     PAGE_MAX,
@@ -20,6 +24,9 @@ from instrument_registry.events.audit.model import (
     SizeUnknown,
     Wanted,
 )
+
+if TYPE_CHECKING:
+    import psycopg
 
 CHECKPOINT_ASKED = "audit_checkpoint_asked"  # a channel of the database, which the sealer listens to
 CHECKPOINT_WAIT_SECONDS = 15.0
@@ -37,6 +44,11 @@ async def search(tx: Transaction, wanted: Wanted, *, before: int | None = None, 
     if not 1 <= limit <= PAGE_MAX:
         raise Invalid(f"A page holds 1 to {PAGE_MAX} records, not {limit}", field="limit", value=limit)
     return await storage.search(tx, wanted, before=before, limit=limit)
+
+
+def read_through(connection: "psycopg.Connection[TupleRow]", wanted: Wanted) -> Generator[Record, None, None]:
+    """Every record wanted, from the oldest on, on a thread's own connection."""
+    return storage.read_through(connection, wanted)
 
 
 async def get(tx: Transaction, position: int) -> Record:
@@ -104,6 +116,11 @@ async def compare(tx: Transaction, first: int, second: int) -> Consistency:
     path = await path_hashes(tx, merkle.consistency(first, second))
     roots = await root(tx, first), await root(tx, second)
     return Consistency(first=first, second=second, roots=roots, path=path)
+
+
+async def registered_keys(tx: Transaction) -> list[Verifier]:
+    """The public keys that the database names: good against accidents, not against whoever may change it."""
+    return await storage.keys(tx)
 
 
 async def lag(tx: Transaction) -> Lag:

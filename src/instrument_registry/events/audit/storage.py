@@ -1,16 +1,21 @@
 """The audit's tables: SQL in, records, hashes and checkpoints out."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from psycopg.rows import class_row
+from psycopg.rows import TupleRow, class_row
 
 from instrument_registry.database import Transaction
 from instrument_registry.events.audit.checkpoints import Note, Verifier
 from instrument_registry.events.audit.merkle import HASH_BYTES, TILE_HEIGHT, TILE_WIDTH, Node
 from instrument_registry.events.audit.model import Kept, Record, Wanted
 
+if TYPE_CHECKING:
+    import psycopg
+
 WAITING_COUNTED_MAX = 10_000
+READ_AT_ONCE = 2_000
 
 # One statement, done or not done. Events have their positions already, dense and never skipping one that commits late;
 # leaves follow them in that order, and so the records need no queue of their own.
@@ -62,11 +67,11 @@ select coalesce(
  order by place
 """
 
-SEARCH = """
+FOUND = """
 select r.number, l.position, r.text
   from audit_records r left join audit_leaves l on l.number = r.number
  where {conditions}
- order by r.number desc limit %(limit)s
+ order by r.number
 """
 CONDITIONS = {
     "actor": "r.actor = %(actor)s",
@@ -157,15 +162,19 @@ async def beneath(tx: Transaction, nodes: Collection[Node]) -> dict[Node, list[b
 
 async def search(tx: Transaction, wanted: Wanted, *, before: int | None, limit: int) -> list[Record]:
     """Records from the newest back."""
-    values = {
-        "actor": wanted.actor, "subject": wanted.subject, "action": wanted.action,
-        "correlation_id": wanted.correlation_id, "since": wanted.since, "until": wanted.until, "before": before,
-    }  # fmt: skip
-    conditions = [CONDITIONS[name] for name, value in values.items() if value is not None]
-    statement = SEARCH.format(conditions=" and ".join(conditions) or "true")
+    statement, values = _found(wanted, before=before)
     async with tx.cursor(row_factory=class_row(Record)) as cursor:
-        await cursor.execute(statement.encode(), values | {"limit": limit})
+        await cursor.execute(f"{statement} desc limit %(limit)s".encode(), {**values, "limit": limit})
         return await cursor.fetchall()
+
+
+def read_through(connection: "psycopg.Connection[TupleRow]", wanted: Wanted) -> Generator[Record, None, None]:
+    """Every record wanted, from the oldest on, for a thread of its own."""
+    statement, values = _found(wanted, before=None)
+    with connection.transaction(), connection.cursor("audit_export", row_factory=class_row(Record)) as cursor:
+        cursor.itersize = READ_AT_ONCE
+        cursor.execute(statement.encode(), values)
+        yield from cursor
 
 
 async def at_position(tx: Transaction, position: int) -> Record | None:
@@ -266,6 +275,15 @@ async def months_ahead(tx: Transaction) -> int:
     row = await (await tx.execute(MONTHS_AHEAD)).fetchone()
     assert row is not None
     return int(row[0])
+
+
+def _found(wanted: Wanted, *, before: int | None) -> tuple[str, Mapping[str, object]]:
+    asked = {
+        "actor": wanted.actor, "subject": wanted.subject, "action": wanted.action,
+        "correlation_id": wanted.correlation_id, "since": wanted.since, "until": wanted.until, "before": before,
+    }  # fmt: skip
+    values = {name: value for name, value in asked.items() if value is not None}
+    return FOUND.format(conditions=" and ".join(CONDITIONS[name] for name in values) or "true"), values
 
 
 async def _hashes(tx: Transaction, asked: Sequence[tuple[int, int, int]]) -> list[list[bytes]]:
