@@ -208,9 +208,14 @@ class TestWhatRedisHasNot:
             await drink(reader, taken, up_to=201)
             await tell(database, 30)
             await drink(reader, taken, up_to=231)
+            async with asyncio.timeout(20):
+                while not reader._joined:
+                    assert await reader.read() == []
+            await tell(database, 10)
+            await drink(reader, taken, up_to=241)
             assert reader._joined
 
-        assert set(seen(taken)) == set(range(1, 232))
+        assert set(seen(taken)) == set(range(1, 242))
         assert set(seen(taken).values()) == {1}
 
     async def test_because_it_is_away_is_read_from_the_store(self, database: Database, server: RedisServer) -> None:
