@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from instrument_registry.access import service
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.live import LiveCatalogue
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events import Metadata, sequencer
 from instrument_registry.http.app import create_app
@@ -46,6 +48,7 @@ class Desk:
     database: Database
     folder: Path
     now: datetime = NOON
+    sources: Sources = field(default_factory=Sources)
 
     def clock(self) -> datetime:
         return self.now
@@ -56,7 +59,13 @@ class Desk:
         catalogue = LiveCatalogue(self.database, self.clock)
         await catalogue.start()
         settings = Settings(data_dir=self.folder, demo=False)
-        registry = Registry(settings=settings, database=self.database, clock=self.clock, catalogue=catalogue)
+        registry = Registry(
+            settings=settings,
+            database=self.database,
+            clock=self.clock,
+            catalogue=catalogue,
+            configuration=LiveConfiguration(self.database, self.sources),
+        )
         async with self.database.transaction() as tx:
             key, text = await service.create_key(tx, name="desk", scope=scope, metadata=ARRANGED, at=self.now)
         following = asyncio.create_task(catalogue.follow())

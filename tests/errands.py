@@ -4,6 +4,8 @@ from pathlib import Path
 
 from desk import Caller, Desk
 from instrument_registry.catalog.live import LiveCatalogue
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.ingest import work_one
@@ -16,6 +18,7 @@ async def work_off(desk: Desk) -> None:
         database=desk.database,
         clock=desk.clock,
         catalogue=LiveCatalogue(desk.database, desk.clock),
+        configuration=LiveConfiguration(desk.database, Sources()),
     )
     async with desk.database.session("jobs") as session:
         while await work_one(registry, session):

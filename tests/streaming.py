@@ -17,6 +17,8 @@ from instrument_registry import events
 from instrument_registry.access import service
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.live import LiveCatalogue
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events import Fact, sequencer
 from instrument_registry.events.model import External
@@ -121,6 +123,7 @@ async def worker(database: Database, folder: Path, **settings: object) -> AsyncI
         database=database,
         clock=lambda: NOON,
         catalogue=LiveCatalogue(database, lambda: NOON),
+        configuration=LiveConfiguration(database, Sources()),
     )
     async with database.transaction() as tx:
         _, key = await service.create_key(tx, name="streams", scope=Scope.OPERATOR, metadata=METADATA, at=NOON)

@@ -109,6 +109,11 @@ def known_names() -> frozenset[str]:
     return frozenset(plain | {f"{PREFIX}{name}_FILE" for name in SECRETS})
 
 
+def other_variables() -> dict[str, str]:
+    """What our variables of the environment say that are no settings: they fix parameters."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name not in known_names()}
+
+
 def child_environment(**changed: str) -> dict[str, str]:
     """The environment a child process starts with."""
     return dict(os.environ) | changed

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from instrument_registry import clock
 from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.clock import Clock
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
+from instrument_registry.configuration.service import pins
 from instrument_registry.database import Database, role_to_work_under
-from instrument_registry.settings import Settings
+from instrument_registry.settings import Settings, other_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,7 @@ class Registry:
     database: Database
     clock: Clock
     catalogue: LiveCatalogue  # read into memory by whoever answers searches
+    configuration: LiveConfiguration
 
 
 async def open_registry(settings: Settings, *, database_url: str, application: str = "instrument-registry") -> Registry:
@@ -24,7 +28,10 @@ async def open_registry(settings: Settings, *, database_url: str, application: s
     role = await role_to_work_under(database_url)
     database = await Database(database_url, role=role, application=application).open()
     catalogue = LiveCatalogue(database, clock.now)
-    return Registry(settings=settings, database=database, clock=clock.now, catalogue=catalogue)
+    configuration = LiveConfiguration(database, Sources(environment=pins(other_variables())))
+    return Registry(
+        settings=settings, database=database, clock=clock.now, catalogue=catalogue, configuration=configuration
+    )
 
 
 async def close_registry(registry: Registry) -> None:

@@ -15,6 +15,8 @@ from conftest import DatabaseUrls
 from frame import NOON
 from instrument_registry.catalog.ingestion import schedule
 from instrument_registry.catalog.live import LiveCatalogue
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events import Metadata
 from instrument_registry.http import health
@@ -33,7 +35,11 @@ def registry(database: Database, tmp_path: Path) -> Registry:
 
     catalogue = LiveCatalogue(database, clock)
     return Registry(
-        settings=Settings(data_dir=tmp_path, demo=False), database=database, clock=clock, catalogue=catalogue
+        settings=Settings(data_dir=tmp_path, demo=False),
+        database=database,
+        clock=clock,
+        catalogue=catalogue,
+        configuration=LiveConfiguration(database, Sources()),
     )
 
 

@@ -22,6 +22,8 @@ from frame import NOON
 from instrument_registry.access import service
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.live import LiveCatalogue
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events import Metadata
 from instrument_registry.http.app import create_app
@@ -36,7 +38,15 @@ async def served(desk: Desk) -> AsyncIterator[tuple[str, str]]:
     """A server on a port of its own, and a reader's key."""
     catalogue = LiveCatalogue(desk.database, desk.clock)
     settings = Settings(data_dir=desk.folder, demo=False)
-    app = create_app(Registry(settings=settings, database=desk.database, clock=desk.clock, catalogue=catalogue))
+    app = create_app(
+        Registry(
+            settings=settings,
+            database=desk.database,
+            clock=desk.clock,
+            catalogue=catalogue,
+            configuration=LiveConfiguration(desk.database, Sources()),
+        )
+    )
     metadata = Metadata(actor="tests", correlation_id="c-1")
     async with desk.database.transaction() as tx:
         _, key = await service.create_key(tx, name="kite", scope=Scope.READER, metadata=metadata, at=desk.now)

@@ -271,7 +271,7 @@ class TestTheWorker:
 
 def _registry(database: Database, folder: Path, url: str | None) -> Registry:
     settings = Settings(data_dir=folder, demo=False, event_broker_url=url)
-    return Registry(settings=settings, database=database, clock=now, catalogue=None)  # type: ignore[arg-type]
+    return Registry(settings=settings, database=database, clock=now, catalogue=None, configuration=None)  # type: ignore[arg-type]
 
 
 def _gauge(name: str, **labels: str) -> float | None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "declarations": Entry("declarations", "app", "List and add corporate actions."),
     "quarantine": Entry("quarantine", "app", "Look at dumps that were kept out; release or discard them."),
     "schedule": Entry("schedule", "app", "Say when each broker's dump is fetched by itself."),
+    "config": Entry("config", "app", "Parameters and toggles: what is in force, changed and undone."),
     "retention": Entry("retention", "app", "How long what is kept; let the rest go."),
     "archive": Entry("archive", "app", "Months of facts and of the audit in files; bring one back."),
     "projections": Entry("projections", "app", "What is derived from the facts; build it anew."),

@@ -1,5 +1,6 @@
 """Change parameters: all of a request or none of it, with a reason, and back again."""
 
+import difflib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from instrument_registry.configuration.events import (
     ConfigurationUnscheduled,
 )
 from instrument_registry.configuration.model import (
+    PREFIX,
     BadValue,
     NeedsRestart,
     NoSuchChange,
@@ -47,12 +49,18 @@ class Difference(NamedTuple):
 
 
 def pins(environment: Mapping[str, str]) -> dict[str, str]:
-    """What variables of the environment fix, by parameter; Raises: UnknownParameter, BadValue."""
+    """What variables of the environment fix, by parameter; what is nobody's name is none of ours.
+
+    Raises: UnknownParameter for a misspelt one, BadValue.
+    """
     found: dict[str, str] = {}
-    for name, value in environment.items():
-        parameter = find(PARAMETERS, name)
-        parameter.read(value)
-        found[parameter.name] = value
+    for variable, value in environment.items():
+        name = variable.removeprefix(PREFIX)
+        if name in PARAMETERS:
+            PARAMETERS[name].read(value)
+            found[name] = value
+        elif difflib.get_close_matches(name, list(PARAMETERS), n=1, cutoff=0.85):
+            find(PARAMETERS, name)
     return found
 
 
@@ -110,6 +118,30 @@ async def change(
     )
     await events.append(tx, told, stream=STREAM, metadata=metadata)
     return made
+
+
+async def put(
+    tx: Transaction,
+    wanted: Mapping[str, str],
+    sources: Sources,
+    *,
+    reason: str,
+    metadata: Metadata,
+    at: datetime,
+    expected_version: int | None = None,
+) -> Version | None:
+    """Let exactly these values be set live, all of them or none; None when it is so already. Raises: as `change`."""
+    await storage.locked(tx)
+    _, live = await storage.values(tx)
+    named = {find(PARAMETERS, name).name: value for name, value in wanted.items()}
+    secret = {name for name in live if name in PARAMETERS and PARAMETERS[name].secret}
+    changes: dict[str, str | None] = {name: None for name in live.keys() - named.keys() - secret if name in PARAMETERS}
+    changes |= {name: value for name, value in named.items() if live.get(name) != value}
+    if not changes:
+        return None
+    return await change(
+        tx, changes, sources, reason=reason, metadata=metadata, at=at, expected_version=expected_version
+    )
 
 
 def checked(changes: Changes, live: Mapping[str, str], sources: Sources) -> dict[str, str | None]:

@@ -17,6 +17,7 @@ from instrument_registry.http import (
     audit,
     brokers,
     chains,
+    configuration,
     consumers,
     dead_letters,
     declarations,
@@ -62,6 +63,7 @@ ROOMS: tuple[APIRouter, ...] = (
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
     export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, retention.router,
+    configuration.router,
     streams.router,
     events.router, consumers.router, dead_letters.router, audit.router,
 )  # fmt: skip
@@ -125,10 +127,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     catalogue = asyncio.create_task(registry.catalogue.run())
     catalogue.add_done_callback(_ended)
     telling = asyncio.create_task(app.state.refusals.tell_every_minute(registry.database))
+    following = asyncio.create_task(registry.configuration.follow())
     yield
-    catalogue.cancel()
-    telling.cancel()
-    await asyncio.gather(catalogue, telling, return_exceptions=True)
+    for task in (catalogue, telling, following):
+        task.cancel()
+    await asyncio.gather(catalogue, telling, following, return_exceptions=True)
     await app.state.refusals.tell(registry.database)
     ring: KeyRing = app.state.key_ring
     await ring.close()

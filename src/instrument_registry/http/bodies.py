@@ -1,7 +1,7 @@
 """Request bodies: bounded before they are read, read as one struct, refused in the caller's words."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import cache
 from typing import IO, TypeVar, cast
 
@@ -18,7 +18,7 @@ JSON_MEDIA = "application/json"
 RAW_MEDIA = "application/octet-stream"
 BODILESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
-Body = TypeVar("Body", bound=msgspec.Struct)
+Body = TypeVar("Body")
 
 
 class BodyTooLarge(TooLarge):
@@ -63,7 +63,7 @@ class BodyLimit:
 
 
 async def read_json(request: Request, kind: type[Body]) -> Body:
-    """The JSON body as a struct.
+    """The JSON body as a struct, or as a map with values of some types.
 
     Raises: UnsupportedMedia, BodyTooLarge, InvalidRequest naming the field.
     """
@@ -72,9 +72,9 @@ async def read_json(request: Request, kind: type[Body]) -> Body:
     if b"\\u0000" in raw:
         raise refused([FieldProblem(field="body", problem="holds a zero character", remedy="Leave it out")])
     try:
-        return cast(Body, _decoder(kind).decode(raw))
+        return cast(Body, _decoder(cast(Hashable, kind)).decode(raw))
     except msgspec.ValidationError as error:
-        raise explain(error, where="body", kind=kind, given=_plain(raw)) from error
+        raise explain(error, where="body", kind=cast("type[msgspec.Struct]", kind), given=_plain(raw)) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         problem = f"is not JSON: {error}" if raw else "is missing"
         raise refused([FieldProblem(field="body", problem=problem, remedy="Send one JSON object")]) from error
@@ -102,7 +102,9 @@ def _plain(raw: bytes) -> object:
         return None
 
 
-_decoder = cache(msgspec.json.Decoder[msgspec.Struct])
+@cache
+def _decoder(kind: Hashable) -> "msgspec.json.Decoder[object]":
+    return msgspec.json.Decoder(kind)
 
 
 def _require(request: Request, wanted: str, *, otherwise: type[UnsupportedMedia] = UnsupportedMedia) -> None:

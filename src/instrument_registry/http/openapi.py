@@ -60,7 +60,7 @@ MEANINGS = {
 def describe(
     *,
     query: type[msgspec.Struct] | None = None,
-    body: type[msgspec.Struct] | None = None,
+    body: type | None = None,
     raw_body: bool = False,
     headers: Mapping[str, str] | None = None,
     answer: type | None = None,

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.audit import seal_audit
+from instrument_registry.workers.configure import follow_configuration, make_scheduled_changes
 from instrument_registry.workers.consumers import watch_consumers
 from instrument_registry.workers.deliver import deliver
 from instrument_registry.workers.expire import expire_daily
@@ -32,4 +33,6 @@ WORKERS: dict[str, Worker] = {
     "measures": measure_log,
     "daily_facts": project_daily_facts,
     "retention": retain_daily,
+    "configuration": follow_configuration,
+    "configuration_schedule": make_scheduled_changes,
 }
