@@ -13,6 +13,8 @@ from desk import TEA, Caller, Desk, opened
 from frame import NOON
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.brokers.frame import Dump
+from instrument_registry.catalog.remembering import Answers
+from instrument_registry.catalog.search import Index, Page, Query
 from instrument_registry.database import Database
 from instrument_registry.http.shapes import InstrumentPage
 from market import CALL, ENDED, ISIN
@@ -48,6 +50,39 @@ async def bring(desk: Desk, text: str) -> None:
     dump = Dump(name="kite_NSE.csv", content=text.encode())
     outcome = await take(desk.database, Load(broker="zerodha", day=NOON.date(), dumps=(dump,)), clock=desk.clock)
     assert outcome.status == "applied", outcome
+
+
+async def page_by_page(caller: Caller, query: str) -> tuple[list[str], set[int]]:
+    """What pages of two bring together, and the positions they are of."""
+    keys: list[str] = []
+    positions: set[int] = set()
+    cursor: dict[str, str] = {}
+    while len(keys) < 100:
+        page = await caller.told("/search", query=query, limit=2, **cursor)
+        keys += [one["key"] for one in page["instruments"]]
+        positions.add(page["catalog_position"])
+        if page["pagination"]["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["pagination"]["next_cursor"]}
+    return keys, positions
+
+
+class ByQuestion(Answers):
+    """The memory one writes first: a question has an answer."""
+
+    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
+        return self._kept(index, query, asked=query)
+
+    def _kept(self, index: Index, query: Query, *, asked: object) -> Page:
+        pages: dict[object, Page] = self.__dict__.setdefault("pages", {})
+        return pages.setdefault(asked, index.search(query))
+
+
+class ByQuestionAndDay(ByQuestion):
+    """The next one: of a day."""
+
+    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
+        return self._kept(index, query, asked=(index.view.as_of, known_at, query))
 
 
 class TestWhatTradersType:
@@ -317,6 +352,24 @@ class TestRememberedAnswers:
             after = [(await each.told("/search", query=CALL))["instruments"][0] for each in (one, other)]
 
         assert [hit["lot_size"] for hit in before + after] == [65, 65, 75, 75]
+
+    @pytest.mark.parametrize(("memory", "holds"), [(Answers, True), (ByQuestion, False), (ByQuestionAndDay, False)])
+    async def test_pages_read_after_a_change_are_the_whole_and_a_memory_that_forgets_the_position_is_noticed(
+        self, desk: Desk, memory: type[Answers], holds: bool
+    ) -> None:
+        async with desk.caller(Scope.READER) as one:
+            one.catalogue.answers = memory()
+            before, _ = await page_by_page(one, "nifty")  # every page is remembered
+            await bring(
+                desk, TEA + "23553026,92004,NIFTY26AUG24500CE,NIFTY,0,2026-08-25,24500,0.05,65,CE,NFO-OPT,NFO\n"
+            )
+            await one.caught_up()
+            after, positions = await page_by_page(one, "nifty")
+            new = "NFO:NIFTY;2026-08-25;24500;C"
+            whole = after == await found(one, "nifty", limit=100) and new in after and new not in before
+            current = positions == {one.catalogue.position}
+
+        assert (whole, current) == (holds, holds)
 
     async def test_days_and_moments_are_told_apart(self, market_reader: Caller) -> None:
         now = await found(market_reader, "oldleaf")
