@@ -126,7 +126,7 @@ class RevertShown(msgspec.Struct, frozen=True, kw_only=True):
     made: VersionShown | None
 
 
-class ScheduleBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ScheduledChangeBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is to change, when (with an offset), and why."""
 
     parameters: ParameterMap
@@ -316,13 +316,15 @@ async def list_scheduled(request: Request) -> Response:
 
 @router.post(
     "/configuration/scheduled",
-    **describe(body=ScheduleBody, answer=ScheduledShown, status=201, means="It will come", problems=CHANGE_PROBLEMS),
+    **describe(
+        body=ScheduledChangeBody, answer=ScheduledShown, status=201, means="It will come", problems=CHANGE_PROBLEMS
+    ),
 )
 @needs(Scope.OPERATOR)
 async def schedule_change(request: Request) -> Response:
     """Let a change come at an instant; it is checked now and again then."""
     registry: Registry = request.app.state.registry
-    asked = await read_json(request, ScheduleBody)
+    asked = await read_json(request, ScheduledChangeBody)
     metadata, at = metadata_of(request.scope), registry.clock()
     async with registry.database.transaction() as tx:
         made = await service.schedule(
