@@ -14,12 +14,16 @@ from prometheus_client import REGISTRY
 from conftest import DatabaseUrls
 from facts import METADATA, Counted, catch_up, counted, renamed
 from instrument_registry import events
+from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.clock import now
+from instrument_registry.configuration.live import LiveConfiguration
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events.streams import layout, redis_streams, relay_storage
 from instrument_registry.events.streams.layout import Ordering
 from instrument_registry.events.streams.redis_streams import BrokerUrlRefused, Streams, Write
 from instrument_registry.events.streams.relay import Bounds
+from instrument_registry.http.health import Verdict, run_check
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.relay import relay_to_redis
@@ -258,6 +262,24 @@ class TestNumbers:
             await until(lambda: _gauge("instrument_registry_redis_group_lag", group="prices") is None)
 
 
+class TestHealth:
+    async def test_says_that_the_relay_waits_and_why(
+        self, database: Database, server: RedisServer, tmp_path: Path
+    ) -> None:
+        wanted = _registry(database, tmp_path, server.url)
+        async with relaying(database, server.url):
+            await _is(database, "relaying")
+            well = await run_check("relay", wanted)
+            server.end()
+            await _is(database, "unreachable")
+            ill = await run_check("relay", wanted)
+        without = await run_check("relay", _registry(database, tmp_path, None))
+
+        assert (well.verdict, without.verdict, without.reason) == (Verdict.PASSED, Verdict.PASSED, "not wanted")
+        assert ill.verdict is Verdict.FAILED
+        assert "unreachable since" in ill.reason
+
+
 class TestTheWorker:
     async def test_is_finished_at_once_where_no_redis_is_named(self, database: Database, tmp_path: Path) -> None:
         await relay_to_redis(_registry(database, tmp_path, None))
@@ -271,7 +293,13 @@ class TestTheWorker:
 
 def _registry(database: Database, folder: Path, url: str | None) -> Registry:
     settings = Settings(data_dir=folder, demo=False, event_broker_url=url)
-    return Registry(settings=settings, database=database, clock=now, catalogue=None, configuration=None)  # type: ignore[arg-type]
+    return Registry(
+        settings=settings,
+        database=database,
+        clock=now,
+        catalogue=LiveCatalogue(database, now),
+        configuration=LiveConfiguration(database, Sources()),
+    )
 
 
 def _gauge(name: str, **labels: str) -> float | None:

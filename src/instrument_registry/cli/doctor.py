@@ -47,9 +47,13 @@ REMEDIES = {
     "demo_loaded": "Read the background worker's log; an empty data folder starts the demo anew",
     "proved": "Searches are right again; report the index.proved lines of the log and what was ingested",
     "mornings": "Bring the dump: instrument-registry ingest BROKER; or look at instrument-registry schedule list",
+    "facts": "See that a background worker runs (serve, or instrument-registry worker): it makes room by itself",
+    "sequenced": "See that a background worker runs (serve, or instrument-registry worker) and read its log",
+    "consumers": "Start them again, or remove those that will not come back: instrument-registry consumers --help",
+    "relay": "See that Redis runs and has memory; nothing is lost, and it goes on by itself",
 }
 # These do not keep requests from being answered.
-ONLY_NOTED = frozenset({"proved", "demo_loaded", "mornings"})
+ONLY_NOTED = frozenset({"proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay"})
 
 
 class Verdict(StrEnum):

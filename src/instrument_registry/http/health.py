@@ -19,7 +19,8 @@ from instrument_registry.catalog.live import Proof
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
 from instrument_registry.events import measures
-from instrument_registry.events.streams import consumers
+from instrument_registry.events.streams import consumers, relay_storage
+from instrument_registry.events.streams.relay_storage import RelayState
 from instrument_registry.http.encoding import json_response
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.routes import public, root
@@ -29,6 +30,8 @@ CHECK_TIMEOUT_SECONDS = 2.0
 DISK_FREE_BYTES = 256 * 1024 * 1024
 INDEX_BEHIND_SECONDS = 10.0
 FACTS_WAIT_SECONDS = 30.0
+RELAY_BEHIND_SECONDS = 30.0
+RELAY_WAITS = (RelayState.PAUSED, RelayState.UNREACHABLE)
 DEMO_WAIT_SECONDS = 120.0
 STARTED = time.monotonic()
 
@@ -192,6 +195,19 @@ async def _consumers(registry: Registry) -> str:
     return "none silent"
 
 
+async def _relay(registry: Registry) -> str:
+    """Redis has what the log has; until it has again, whoever reads there reads the store."""
+    if registry.settings.event_broker_url is None:
+        return "not wanted"
+    async with registry.database.transaction(read_only=True) as tx:
+        relay, head = await relay_storage.get(tx), await events.head_position(tx)
+    if relay.state in RELAY_WAITS:
+        raise CheckFailed(f"{relay.state} since {relay.since:%Y-%m-%d %H:%M:%S} UTC: {relay.reason}")
+    if head > relay.position and (registry.clock() - relay.seen_at).total_seconds() > RELAY_BEHIND_SECONDS:
+        raise CheckFailed(f"at position {relay.position} of {head}: is a worker running?")
+    return f"at position {relay.position}"
+
+
 async def _demo(registry: Registry) -> str:
     """Whoever starts with the demo waits until it can be searched, but not for ever."""
     if not registry.settings.demo:
@@ -237,9 +253,9 @@ CHECKS: dict[str, Check] = {
     "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "proved": _proved,
     "facts": _facts,
     "sequenced": _sequenced, "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
-    "consumers": _consumers,
+    "consumers": _consumers, "relay": _relay,
 }  # fmt: skip
 READY = ("database", "migrations", "index", "caught_up", "facts", "disk", "demo")
 ANSWERS = ("database", "index", "demo")
 # A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
-NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers")
+NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay")
