@@ -148,9 +148,7 @@ async def hand_out(
         return Step([], reached, there.due_seconds, settled=not there.whole, blocked=drain and there.whole > 0)
     newest = handed[-1].event.position or 0
     reached = newest if len(handed) < len(fresh) else max(ahead.looked_to, reached)
-    await storage.hand_out(tx, held, handed)
-    await storage.reach(tx, held.consumer_id, reached=reached)
-    await storage.busy(tx, held, anew=not there.mine)
+    await storage.hand_out(tx, held, handed, reached=reached, anew=not there.mine)
     return Step(handed, reached, 0.0)
 
 
@@ -235,7 +233,7 @@ async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retryi
             continue
         handed.append(Handed(event, one.event_type, one.attempts + 1))
     await storage.take(tx, held, [one.event.position or 0 for one in handed], alone=suspect)
-    await storage.busy(tx, held, anew=True)
+    await storage.busy(tx, held)
     return Step(handed, reached, 0.0)
 
 

@@ -25,6 +25,8 @@ RENEW_SECONDS = LEASE_SECONDS / 3
 POLL_SECONDS = 5.0  # looked at even when nobody said anything
 BLOCKED_SECONDS = 1.0
 STANDBY_SECONDS = 1.0
+# Whoever is in the flow looks no more often than this: then what came meanwhile goes out together.
+GATHER_SECONDS = 0.02
 
 ALL_SENT = "everything there is has been sent"
 NOTHING = Ahead([], 0, full=False)
@@ -137,8 +139,12 @@ async def follow_from(
     database: Database, signals: Signals, *, after: int, wanted: Wanted, limit: int, drain: bool = False
 ) -> AsyncGenerator[Part, None]:
     """Every event after a position, for ever; nobody remembers how far the reader has come but the reader."""
+    now = asyncio.get_running_loop().time
+    looked_at = now() - GATHER_SECONDS
     with signals.subscribed() as woken:
         while True:
+            await asyncio.sleep(max(0.0, looked_at + GATHER_SECONDS - now()))
+            looked_at = now()
             woken.heed()
             try:
                 async with database.transaction(read_only=True) as tx:
@@ -156,6 +162,8 @@ async def follow_from(
                 yield Alive(after)
                 await woken.wait(POLL_SECONDS)
                 continue
+            if page.position - after >= limit:
+                looked_at = now() - GATHER_SECONDS
             named = ((event, wire.sent_as(event.type, wanted.event_types)) for event in page.events)
             after = page.position
             yield Batch([Handed(event, name, 1) for event, name in named if name is not None], after)
@@ -190,7 +198,7 @@ async def _served(
     try:
         while True:
             heed_cancellation()
-            moved = woken.heed()
+            looked_at, moved = now(), woken.heed()
             if keeping.done():
                 keeping.result()  # Raises: DatabaseUnavailable, _Unacknowledged
                 return
@@ -219,6 +227,7 @@ async def _served(
                 looked.to = max(looked.to, ahead.looked_to)
                 if ahead.full:
                     continue
+            await asyncio.sleep(max(0.0, looked_at + GATHER_SECONDS - now()))
             await woken.wait(min(alive_at, due_at, now() + BLOCKED_SECONDS if ahead.events else alive_at) - now())
     finally:
         keeping.cancel()

@@ -70,10 +70,10 @@ select 1 from consumer_streams
 """
 
 UNSETTLED = """
-select count(*), count(*) filter (where stream_id = %(stream_id)s),
-       count(*) filter (where stream_id = %(stream_id)s and attempts > 1),
-       extract(epoch from min(due_at) filter (where stream_id is null) - clock_timestamp())
-  from deliveries where consumer_id = %(consumer_id)s
+select count(*), count(*) filter (where d.stream_id = %(stream_id)s),
+       count(*) filter (where d.stream_id = %(stream_id)s and d.attempts > 1),
+       extract(epoch from min(d.due_at) filter (where d.stream_id is null) - clock_timestamp())
+  from deliveries d where d.consumer_id = %(consumer_id)s
 """
 
 SETTLED_UP_TO = """
@@ -94,10 +94,17 @@ update deliveries set stream_id = %(stream_id)s, attempts = attempts + 1, alone 
 """
 
 HAND_OUT = """
-insert into deliveries (consumer_id, position, event_id, event_type, attempts, stream_id)
-select %(consumer_id)s, one.position, one.event_id, one.event_type, 1, %(stream_id)s
-  from unnest(%(positions)s::bigint[], %(event_ids)s::uuid[], %(event_types)s::text[])
-       as one (position, event_id, event_type)
+with handed as (
+    insert into deliveries (consumer_id, position, event_id, event_type, attempts, stream_id)
+    select %(consumer_id)s, one.position, one.event_id, one.event_type, 1, %(stream_id)s
+      from unnest(%(positions)s::bigint[], %(event_ids)s::uuid[], %(event_types)s::text[])
+           as one (position, event_id, event_type)
+), busy as (
+    update consumer_streams
+       set waits_below = null, progressed_at = case when %(anew)s then clock_timestamp() else progressed_at end
+     where stream_id = %(stream_id)s and (%(anew)s or waits_below is not null)
+)
+update consumers set reached = %(reached)s where consumer_id = %(consumer_id)s
 """
 
 WAIT_BELOW = """
@@ -106,9 +113,7 @@ update consumer_streams set waits_below = %(held)s
 """
 
 BUSY = """
-update consumer_streams set waits_below = null,
-       progressed_at = case when %(anew)s then clock_timestamp() else progressed_at end
- where stream_id = %(stream_id)s and (%(anew)s or waits_below is not null)
+update consumer_streams set waits_below = null, progressed_at = clock_timestamp() where stream_id = %(stream_id)s
 """
 
 PROGRESSED = "update consumer_streams set progressed_at = clock_timestamp() where consumer_id = %(consumer_id)s"
@@ -345,10 +350,11 @@ async def take(tx: Transaction, hold: Hold, positions: Sequence[int], *, alone: 
     await tx.execute(TAKE, values | {"alone": alone})
 
 
-async def hand_out(tx: Transaction, hold: Hold, handed: Sequence[Handed]) -> None:
-    """Count the first attempt at events and put them into this stream's hands."""
+async def hand_out(tx: Transaction, hold: Hold, handed: Sequence[Handed], *, reached: int, anew: bool) -> None:
+    """Count the first attempt at events, put them into this stream's hands, `anew` when it had nothing, and note how
+    far the consumer has come."""
     values = {
-        "consumer_id": hold.consumer_id, "stream_id": hold.stream_id,
+        "consumer_id": hold.consumer_id, "stream_id": hold.stream_id, "reached": reached, "anew": anew,
         "positions": [one.event.position for one in handed], "event_ids": [one.event.event_id for one in handed],
         "event_types": [one.name for one in handed],
     }  # fmt: skip
@@ -371,9 +377,9 @@ async def wait_below(tx: Transaction, hold: Hold, held: int) -> None:
     await tx.execute(WAIT_BELOW, {"held": held, "stream_id": hold.stream_id})
 
 
-async def busy(tx: Transaction, hold: Hold, *, anew: bool) -> None:
-    """Note that this stream has something in hand again: `anew` after it had nothing."""
-    await tx.execute(BUSY, {"stream_id": hold.stream_id, "anew": anew})
+async def busy(tx: Transaction, hold: Hold) -> None:
+    """Note that this stream has something in hand after it had nothing."""
+    await tx.execute(BUSY, {"stream_id": hold.stream_id})
 
 
 async def progressed(tx: Transaction, consumer_id: str) -> None:

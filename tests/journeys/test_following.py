@@ -1,0 +1,135 @@
+"""Consumers and workers that are killed at any time: everything arrives, and what kills a consumer is put aside."""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from instrument_registry.http.routes import PREFIX
+from journeys.test_serve import Serving, eventually, serving
+
+__all__ = ["serving"]  # a fixture
+
+CONSUMER = """
+import os, signal, sys
+from instrument_registry.consumer import Consumer, Subscription
+
+url, key, path, poison = sys.argv[1:5]
+done = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+def handle(event):
+    number = event.data["n"]
+    if number == int(poison):
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.write(done, f"{number}\\n".encode())
+
+asked = Subscription(consumer_id="journey", event_types=["external.*"], start="earliest", batch_size=20)
+Consumer(url, key, asked).run(handle)
+"""
+EVENTS, AT_ONCE, POISON = 400, 4, 57
+KILLS_EVERY_SECONDS = 0.7
+
+
+class Instance:
+    """A running instance as its callers see it: now and then it does not answer."""
+
+    def __init__(self, serving: Serving, folder: Path) -> None:
+        self.serving, self.done = serving, folder / "done"
+        self.key = (serving.data_dir / "operator.key").read_text(encoding="ascii").strip()
+        self.consumer: subprocess.Popen[bytes] | None = None
+        self.deaths = 0
+
+    def ask(self, path: str, body: object = None, **headers: str) -> dict:
+        """The answer, asked for until there is one."""
+        data = None if body is None else json.dumps(body).encode()
+        headers |= {"X-Internal-API-Key": self.key, "Content-Type": "application/json"}
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                request = urllib.request.Request(self.serving.url + PREFIX + path, data, headers)
+                with urllib.request.urlopen(request, timeout=5) as answer:
+                    return json.load(answer)
+            except urllib.error.HTTPError as error:
+                assert error.code == 503, error.read()
+            except OSError:
+                assert time.monotonic() < deadline, self.serving.words()[-2000:]
+            time.sleep(0.02)
+
+    def publish(self, first: int) -> None:
+        """A few events; sent again when the answer was lost, which must not tell them twice."""
+        told = [{"event_type": "external.tick", "data": {"n": n}} for n in range(first, first + AT_ONCE)]
+        self.ask("/events/publish", {"events": told}, **{"Idempotency-Key": f"ticks-{first}"})
+
+    def ensure_consumer(self) -> None:
+        """A consumer that died is started again."""
+        if self.consumer is None or self.consumer.poll() is not None:
+            self.deaths += self.consumer is not None
+            command = [sys.executable, "-c", CONSUMER, self.serving.url, self.key, str(self.done), str(POISON)]
+            with open(self.done.with_suffix(".log"), "ab") as log:
+                self.consumer = subprocess.Popen(command, env=self.serving.environment, stdout=log, stderr=log)
+
+    def handled(self) -> Counter[int]:
+        """How often each number was handled."""
+        return Counter(map(int, self.done.read_text().split())) if self.done.exists() else Counter()
+
+
+@pytest.mark.serial
+def test_everything_arrives_while_consumers_and_workers_are_killed(serving: Serving, tmp_path: Path) -> None:
+    serving.environment |= {"INSTRUMENT_REGISTRY_EVENT_RETRY_SECONDS": "0.1"}
+    serving.start()
+    chance, here = random.Random(4), Instance(serving, tmp_path)
+    kills, kill_at = Counter(), time.monotonic() + 2
+    try:
+        for first in range(0, EVENTS, AT_ONCE):
+            here.ensure_consumer()
+            here.publish(first)
+            if time.monotonic() > kill_at:
+                kill_at = time.monotonic() + KILLS_EVERY_SECONDS
+                kills[kill_one(here, chance)] += 1
+            time.sleep(0.06)
+
+        def finished() -> bool:
+            here.ensure_consumer()
+            return len(here.handled()) >= EVENTS - 1 and here.ask("/events/dlq")["total"] >= 1
+
+        eventually(finished, within_seconds=60, otherwise=lambda: str(here.ask("/consumers/journey")))
+        letters = here.ask("/events/dlq/external.tick")["dead_letters"]
+        listed = here.ask("/events?event_types=external.tick&limit=1000")["events"]
+        eventually(lambda: here.ask("/consumers/journey")["held"] == 0)
+        standing = here.ask("/consumers/journey")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            here.consumer.kill()
+        here.consumer.wait()
+    handled = here.handled()
+
+    assert min(kills["consumer"], kills["api"]) >= 2, kills
+    assert [event["data"]["n"] for event in listed] == list(range(EVENTS))  # told once, in order
+    assert set(handled) == set(range(EVENTS)) - {POISON}  # nothing missing
+    assert [(one["reason"], one["attempts"]) for one in letters] == [("never acknowledged", 3)]
+    assert standing["waiting"] == 0
+    assert handled.total() - len(handled) <= 20 * (kills.total() + here.deaths)  # twice only what was in hand
+
+
+def kill_one(here: Instance, chance: random.Random) -> str:
+    """Kill a consumer or a worker that answers, without a word."""
+    if chance.random() < 0.5:
+        here.consumer.send_signal(signal.SIGKILL)
+        here.consumer.wait()
+        return "consumer"
+    workers = here.serving.children("api")
+    if not workers:
+        return "nobody"
+    with contextlib.suppress(psutil.NoSuchProcess):
+        chance.choice(workers).kill()
+    return "api"
