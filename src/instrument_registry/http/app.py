@@ -25,6 +25,7 @@ from instrument_registry.http import (
     docs,
     events,
     export,
+    flags,
     health,
     ingestions,
     instruments,
@@ -63,7 +64,7 @@ ROOMS: tuple[APIRouter, ...] = (
     summary.router, aliases.router, overrides.router, declarations.router,
     brokers.router, schedules.router, ingestions.router, jobs.router, diff.router,
     export.router, kite.router, webhooks.router, webhook_deliveries.router, projections.router, retention.router,
-    configuration.router,
+    configuration.router, flags.router,
     streams.router,
     events.router, consumers.router, dead_letters.router, audit.router,
 )  # fmt: skip

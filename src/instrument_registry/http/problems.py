@@ -71,6 +71,12 @@ class Unforeseen(RegistryError):
     title = "Something unforeseen happened"
 
 
+class NotUnderstood(RegistryError):
+    """Send what the protocol asks for."""
+
+    title = "The request does not follow the protocol"
+
+
 class HttpFailure(RegistryError):
     """See the status."""
 
@@ -78,6 +84,7 @@ class HttpFailure(RegistryError):
 
 
 STATUS: dict[type[RegistryError], int] = {
+    NotUnderstood: 400,
     Invalid: 422,
     Unauthorized: 401,
     Forbidden: 403,
