@@ -11,6 +11,7 @@ from collections import Counter as Counted
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from math import inf
+from operator import attrgetter
 
 import psycopg
 import structlog
@@ -23,9 +24,17 @@ from instrument_registry.errors import Unavailable
 from instrument_registry.events import storage as log_storage
 from instrument_registry.events.service import SEQUENCED
 from instrument_registry.events.webhooks import queue, recording, service, signing, spreading, storage
-from instrument_registry.events.webhooks.lanes import Lane
+from instrument_registry.events.webhooks.lanes import PROBES_EVERY_SECONDS, Lane, Probes
 from instrument_registry.events.webhooks.messages import Message
-from instrument_registry.events.webhooks.model import GONE, Delivery, Endpoint, EndpointState, Plan, SealedSecret
+from instrument_registry.events.webhooks.model import (
+    GONE,
+    Delivery,
+    Endpoint,
+    EndpointState,
+    Health,
+    Plan,
+    SealedSecret,
+)
 from instrument_registry.events.webhooks.queue import Outcome
 from instrument_registry.events.webhooks.reading import Reading
 from instrument_registry.events.webhooks.sending import Answer, Sender
@@ -87,11 +96,15 @@ class Deliverer:
     ) -> None:
         self._database, self._sender, self._sealer = database, sender, sealer
         self._clock, self._plan, self._chance = clock, plan, chance
-        self._reading = Reading()
+        self._reading, self._known = Reading(), spreading.Known()
         self._lanes: dict[int, Lane] = {}
+        self._generation: tuple[int, int] | None = None
         self._held: set[int] = set()  # read and not kept yet: not to be read again
         self._outcomes: list[Outcome] = []
         self._again: list[tuple[float, int]] = []  # when the next try of which endpoint is due
+        self._wakes_at = inf
+        self._stirring: set[int] = set()  # endpoints for which something may go out
+        self._probes = Probes()
         self._attempts: set[asyncio.Task[None]] = set()
         self._news, self._work, self._done = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
@@ -108,8 +121,8 @@ class Deliverer:
             self._failed = asyncio.get_running_loop().create_future()
             await self._keep()
             await self._reload()
-            for event in (self._news, self._work):
-                event.set()
+            self._look_for(self._lanes)
+            self._news.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._hear(session, poll_seconds))
                 group.create_task(self._spread())
@@ -144,8 +157,7 @@ class Deliverer:
             if channel == service.CHANGED or loop.time() - polled >= poll_seconds:
                 polled = loop.time()
                 await self._reload()
-                for lane in self._lanes.values():
-                    lane.more = True
+                self._look_for(self._lanes)
                 self._news.set()
                 self._work.set()
             if loop.time() - counted >= COUNTED_EVERY_SECONDS:
@@ -158,7 +170,7 @@ class Deliverer:
             self._news.clear()
             while True:
                 at = self._clock()
-                step = await spreading.spread(self._database, at=at)
+                step = await spreading.spread(self._database, self._known, at=at)
                 self._reading.keep(step.events)
                 self._look_for(step.made)
                 if not step.moved:
@@ -175,17 +187,36 @@ class Deliverer:
             now = loop.time()
             while self._again and self._again[0][0] <= now:
                 self._look_for([heapq.heappop(self._again)[1]])
-            rooms = {id_: room for id_, lane in self._lanes.items() if (room := lane.room(now))}
+            well, unwell = self._stirred(now)
+            probed = sorted(unwell, key=attrgetter("failures"))[: self._probes.left(now)]
+            rooms = {lane.endpoint.id: lane.room() for lane in (*well, *probed) if lane.more and lane.runs_dry()}
             if rooms:
                 await self._read(rooms)
-            for lane in self._lanes.values():
+            for lane in (*well, *probed):
                 self._start(lane)
-            wait = self._seconds_to_next(loop.time())
+            if len(unwell) > len(probed):
+                heapq.heappush(self._again, (now + PROBES_EVERY_SECONDS, unwell[-1].endpoint.id))
+            self._wakes_at = self._again[0][0] if self._again else inf
             try:
-                async with asyncio.timeout(wait):
+                async with asyncio.timeout_at(None if self._wakes_at == inf else max(self._wakes_at, now + 0.001)):
                     await self._work.wait()
             except TimeoutError:
                 continue
+
+    def _stirred(self, now: float) -> tuple[list[Lane], list[Lane]]:
+        """Endpoints for which something may go out now, those that are well apart from the others."""
+        well: list[Lane] = []
+        unwell: list[Lane] = []
+        for id_ in list(self._stirring):
+            lane = self._lanes.get(id_)
+            if lane is None or not lane.keys or not (lane.more or lane.ready) or (lane.under_way and not lane.well):
+                self._stirring.discard(id_)  # whatever changes that stirs it again
+            elif lane.shut_until > now:
+                self._stirring.discard(id_)
+                self._look_at(lane.shut_until, id_)
+            else:
+                (well if lane.well else unwell).append(lane)
+        return well, unwell
 
     async def _read(self, rooms: dict[int, int]) -> None:
         for endpoint in rooms:
@@ -209,7 +240,7 @@ class Deliverer:
 
     def _start(self, lane: Lane) -> None:
         now = asyncio.get_running_loop().time()
-        while lane.may_send(now):
+        while lane.may_send(now) and (lane.well or self._probes.take(now)):
             delivery, message = lane.ready.popleft()
             lane.under_way += 1
             attempt = asyncio.create_task(self._attempt(lane, delivery, message))
@@ -239,9 +270,12 @@ class Deliverer:
         ATTEMPTS.labels(result="taken" if answer.taken else "refused" if answer.status else "unanswered").inc()
         self._outcomes.append(outcome)
         self._done.set()
-        self._start(lane)
-        if lane.more and lane.runs_dry():
-            self._work.set()
+        if lane.well:
+            self._start(lane)
+            if lane.more and lane.runs_dry():
+                self._look_for([delivery.endpoint_id])
+        else:
+            self._look_at(max(lane.shut_until, loop.time()), delivery.endpoint_id)
 
     async def _record(self) -> None:
         while True:
@@ -261,12 +295,9 @@ class Deliverer:
             self._held.discard(one.delivery.id)
             lane = self._lanes.get(one.delivery.endpoint_id)
             if one.due_at is not None:
-                due = loop_now + (one.due_at - now).total_seconds()
-                heapq.heappush(self._again, (due, one.delivery.endpoint_id))
-                self._work.set()
+                self._look_at(loop_now + (one.due_at - now).total_seconds(), one.delivery.endpoint_id)
             if lane is not None and lane.endpoint.wanted.ordered:
-                lane.more = True
-                self._work.set()
+                self._look_for([lane.endpoint.id])
         if disabled:
             await self._reload()
 
@@ -274,8 +305,13 @@ class Deliverer:
         """See which endpoints there are and how each wants it; an endpoint that stays keeps its lane."""
         at = self._clock()
         async with self._database.transaction(read_only=True) as tx:
+            generation = await storage.generation(tx)
+            if generation == self._generation:
+                return
             endpoints = {one.id: one for one in await storage.in_state(tx, [EndpointState.ACTIVE])}
             secrets = await storage.secrets_of(tx, list(endpoints), at=at)
+            health = await storage.health_of(tx, endpoints.keys() - self._lanes.keys())
+        self._generation = generation
         for gone in self._lanes.keys() - endpoints.keys():
             self._held.difference_update(one.id for one, _ in self._lanes.pop(gone).ready)
         for id_, endpoint in endpoints.items():
@@ -284,9 +320,13 @@ class Deliverer:
                 continue
             keys = self._opened(endpoint, [one for one in secrets if one.endpoint_id == id_])
             if lane is None:
-                self._lanes[id_] = Lane(endpoint=endpoint, keys=keys)
+                before = health.get(id_, Health())
+                self._lanes[id_] = Lane(
+                    endpoint=endpoint, keys=keys, failures=before.failures, proven=before.last_success_at is not None
+                )
             else:
-                lane.endpoint, lane.keys, lane.more = endpoint, keys, True
+                lane.endpoint, lane.keys = endpoint, keys
+            self._look_for([id_])
 
     def _opened(self, endpoint: Endpoint, secrets: Sequence[SealedSecret]) -> list[tuple[Key, datetime | None]]:
         scheme = endpoint.wanted.signature
@@ -307,16 +347,19 @@ class Deliverer:
         OLDEST.set(max(((now - since).total_seconds() for _, since in waiting.values()), default=0.0))
 
     def _look_for(self, endpoints: Iterable[int]) -> None:
+        """Something may lie in the table for these."""
         for endpoint in endpoints:
             if endpoint in self._lanes:
                 self._lanes[endpoint].more = True
+                self._stirring.add(endpoint)
                 self._work.set()
 
-    def _seconds_to_next(self, now: float) -> float | None:
-        shut = [lane.shut_until for lane in self._lanes.values() if lane.shut_until > now and (lane.more or lane.ready)]
-        due = [self._again[0][0]] if self._again else []
-        soonest = min(shut + due, default=None)
-        return None if soonest is None or soonest == inf else max(soonest - now, 0.001)
+    def _look_at(self, time: float, endpoint: int) -> None:
+        """At this time something may lie in the table."""
+        if time < inf:
+            heapq.heappush(self._again, (time, endpoint))
+            if time < self._wakes_at:
+                self._work.set()
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)

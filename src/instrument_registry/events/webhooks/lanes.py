@@ -11,6 +11,10 @@ from instrument_registry.events.webhooks.model import Delivery, Endpoint, Plan
 from instrument_registry.events.webhooks.signing import Key
 
 READY_MAX = 100  # read ahead for one endpoint
+UNWELL_AFTER = 2  # failures without a success between them
+# Endpoints that take nothing, and those nobody has heard of yet, share so many attempts: however many there are, the
+# others do not wait for them.
+PROBES_PER_SECOND, PROBES_AT_ONCE, PROBES_EVERY_SECONDS = 100, 20, 0.05
 
 
 @dataclass(slots=True, kw_only=True)
@@ -24,24 +28,28 @@ class Lane:
     failures: int = 0  # since its last success
     shut_until: float = 0.0  # by the loop's clock
     more: bool = True  # may lie in the table
+    proven: bool = False  # it has taken something
 
     def signs_with(self, now: datetime) -> list[Key]:
         """The keys in force, the newest first."""
         return [key for key, expires_at in self.keys if expires_at is None or expires_at > now]
 
+    @property
+    def well(self) -> bool:
+        """Whether it is known to take what it is sent."""
+        return self.proven and self.failures < UNWELL_AFTER
+
     def width(self) -> int:
-        """How many requests may be under way: half as many with each failure, all again once one has been taken."""
-        return max(1, self.endpoint.wanted.concurrency >> min(self.failures, 5))
+        """How many requests may be under way: all it wants, or one as long as it is not known to be well."""
+        return self.endpoint.wanted.concurrency if self.well else 1
 
     def may_send(self, now: float) -> bool:
         """Whether the next one may go out."""
         return bool(self.ready and self.keys) and self.under_way < self.width() and now >= self.shut_until
 
-    def room(self, now: float) -> int:
-        """How many more are worth reading; none until half of what was read has gone."""
-        if not self.more or not self.keys or now < self.shut_until:
-            return 0
-        return self._worth_reading() - len(self.ready) if self.runs_dry() else 0
+    def room(self) -> int:
+        """How many more are worth reading."""
+        return self._worth_reading() - len(self.ready)
 
     def runs_dry(self) -> bool:
         """Whether half of what was read has gone."""
@@ -49,12 +57,16 @@ class Lane:
 
     def took(self) -> None:
         """The endpoint has taken something: it is well."""
-        self.failures, self.shut_until = 0, 0.0
+        self.proven, self.failures, self.shut_until = True, 0, 0.0
 
     def failed(self, plan: Plan, *, now: float, asked_seconds: float | None) -> None:
-        """The endpoint has not taken something: the more often, the longer it is left alone."""
+        """The endpoint has not taken something: the more often, the longer it is left alone.
+
+        One that has never taken anything is left alone from the first time on.
+        """
         self.failures += 1
-        pause = max(plan.pause_seconds(self.failures), asked_seconds or 0.0)
+        known = self.failures if self.proven else self.failures + plan.broken_after - 1
+        pause = max(plan.pause_seconds(known), asked_seconds or 0.0)
         if pause:
             self.shut_until = max(self.shut_until, now + pause)
 
@@ -63,4 +75,24 @@ class Lane:
         self.shut_until = inf
 
     def _worth_reading(self) -> int:
-        return 1 if self.shut_until else READY_MAX
+        return READY_MAX if self.well else 1
+
+
+class Probes:
+    """How many attempts may go to endpoints that are not known to be well: some at once, then so many a second."""
+
+    def __init__(self) -> None:
+        self._left, self._at = float(PROBES_AT_ONCE), 0.0
+
+    def left(self, now: float) -> int:
+        """How many may go out now."""
+        self._left = min(self._left + (now - self._at) * PROBES_PER_SECOND, float(PROBES_AT_ONCE))
+        self._at = now
+        return int(self._left)
+
+    def take(self, now: float) -> bool:
+        """Let one go out, if one may."""
+        if self.left(now) < 1:
+            return False
+        self._left -= 1
+        return True

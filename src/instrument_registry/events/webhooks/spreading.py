@@ -32,11 +32,27 @@ class Spread:
     moved: bool
 
 
-async def spread(database: Database, *, at: datetime) -> Spread:
+class Known:
+    """The endpoints that are sent events, read anew when one has come, gone or changed."""
+
+    def __init__(self) -> None:
+        self._generation: tuple[int, int] | None = None
+        self._endpoints: list[Endpoint] = []
+
+    async def read(self, tx: Transaction) -> list[Endpoint]:
+        """They, as they are in this transaction."""
+        generation = await storage.generation(tx)
+        if generation != self._generation:
+            self._endpoints = await storage.in_state(tx, [EndpointState.ACTIVE, EndpointState.PAUSED])
+            self._generation = generation
+        return self._endpoints
+
+
+async def spread(database: Database, known: Known, *, at: datetime) -> Spread:
     """Hand the next page of events to endpoints."""
     async with database.transaction() as tx:
         position = await storage.position(tx)
-        endpoints = await storage.in_state(tx, [EndpointState.ACTIVE, EndpointState.PAUSED])
+        endpoints = await known.read(tx)
         if not endpoints:
             head = await log.head_position(tx)
             if head > position:

@@ -1,6 +1,6 @@
 """The tables of endpoints: their secrets, how they have been doing, and up to where they were handed events."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from psycopg.rows import TupleRow
@@ -92,6 +92,17 @@ async def in_state(tx: Transaction, states: Sequence[EndpointState]) -> list[End
     return [_endpoint(row) for row in await cursor.fetchall()]
 
 
+async def generation(tx: Transaction) -> tuple[int, int]:
+    """Another one whenever an endpoint has come, gone or changed: endpoints need not be read again until then."""
+    cursor = await tx.execute(
+        """select count(*), coalesce(sum(hashint8extended(id, version)), 0) from webhook_endpoints
+            where deleted_at is null and state <> 'disabled'"""
+    )
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0]), int(row[1])
+
+
 async def save(tx: Transaction, endpoint: Endpoint) -> None:
     """Keep an endpoint as it is now."""
     await tx.execute(
@@ -142,7 +153,7 @@ async def secrets_of(tx: Transaction, endpoints: Sequence[int], *, at: datetime)
     ]  # fmt: skip
 
 
-async def health_of(tx: Transaction, endpoints: Sequence[int]) -> dict[int, Health]:
+async def health_of(tx: Transaction, endpoints: Collection[int]) -> dict[int, Health]:
     """How endpoints have been doing; those that were never tried are not among them."""
     cursor = await tx.execute(
         """select endpoint_id, last_success_at, failing_since, failures, warned_percent from webhook_health
