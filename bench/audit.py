@@ -6,7 +6,9 @@ Run: python bench/audit.py [--records 1000000] [--appends 4000]
 
 import argparse
 import asyncio
+import hashlib
 import json
+import random
 import statistics
 import sys
 import tempfile
@@ -17,12 +19,15 @@ from typing import ClassVar
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import psycopg
 from reports import keep
 
 from instrument_registry import events
 from instrument_registry.clock import now
 from instrument_registry.database import Database, migrations
-from instrument_registry.events import Fact
+from instrument_registry.events import Fact, schemas, sequencer, storage
+from instrument_registry.events.audit import inspection, recording, sealer, service
+from instrument_registry.events.audit.outside import Outside, read_checkpoints
 from instrument_registry.processes.embedded import EmbeddedServer
 
 BARS = {
@@ -30,6 +35,19 @@ BARS = {
     "verify_records_per_second": 100_000,
     "inclusion_proof_ms": 5.0,
 }
+FILL = (
+    """create temporary table filled as
+       select (nextval('append_numbers') << 20) as number, now() - n * interval '1 millisecond' as at
+         from generate_series(1, %(records)s) as n""",
+    """insert into appends (number, event_id, stream, version, facts, actor, correlation_id, recorded_at)
+       select number, new_event_id(), 'fill', number, 1, %(actor)s, 'bench', at from filled""",
+    "insert into pending select number, 1 from filled",
+    f"""insert into audit_records (number, at, action, actor, subject, correlation_id, text)
+       select number, at, %(action)s, %(actor)s, %(subject)s, 'bench',
+              %(before_at)s || to_char(at at time zone 'UTC', '{storage.INSTANT}') || %(before_number)s || number
+              || %(after_number)s
+         from filled""",
+)
 WRITERS = 8
 PAIRS = 5
 METADATA = events.Metadata(actor="api_key:abcdefghij234567", correlation_id="bench", source="http", address="10.1.2.3")
@@ -72,13 +90,14 @@ def changed(kind: type[Changed], number: int) -> Changed:
 class Bench:
     """One server, and what was measured on it."""
 
-    def __init__(self, database: Database, server: EmbeddedServer, *, records: int, appends: int) -> None:
+    def __init__(self, database: Database, server: EmbeddedServer, folder: Path, *, records: int, appends: int) -> None:
         self.database, self.server, self.records, self.appends = database, server, records, appends
+        self.outside = Outside(folder)
         self.found: dict[str, float] = {}
 
     async def run(self) -> dict[str, float]:
         """Measure everything, one thing after the other."""
-        for step in (self.append_rates,):
+        for step in (self.append_rates, self.fill, self.verify, self.proofs):
             await step()
             print(json.dumps(self.found), file=sys.stderr)
         return self.found
@@ -93,6 +112,72 @@ class Bench:
         self.found["single_appends_without_audit_rate"] = round(statistics.median(rates[ChangedUnseen]))
         self.found["single_appends_rate"] = round(statistics.median(rates[Changed]))
         self.found["times_append_rate_without_audit"] = round(statistics.median(ratios), 3)
+
+    async def fill(self) -> None:
+        """A log of so many records, told by statements over sets, sealed and signed by the sealer."""
+        sample = recording.draft(
+            [(changed(Changed, 1), schemas.encode(changed(Changed, 1)))], stream="writer-1", metadata=METADATA
+        )
+        assert sample is not None
+        pieces = dict(zip(("before_at", "before_number", "after_number"), sample.pieces, strict=True))
+        with psycopg.connect(self.server.owner_url) as owner:
+            owner.execute("set search_path = instrument_registry")
+            for statement in FILL:
+                owner.execute(statement, {"records": self.records, "action": sample.action, "actor": METADATA.actor,
+                                          "subject": sample.subject, **pieces})  # fmt: skip
+        with psycopg.connect(self.server.owner_url, autocommit=True) as owner:
+            owner.execute("vacuum analyze")
+        async with self.database.session("sealer") as session:
+            sealing = await sealer.prepare(session, self.outside, clock=now)
+            async with self.database.session("sequencer") as other:
+                await sequencer.catch_up(other)
+            began = time.perf_counter()
+            size = await sealing.seal()
+            self.found["sealed_per_second"] = round(size / (time.perf_counter() - began))
+            began = time.perf_counter()
+            await sealing.sign()
+            self.found["checkpoint_ms"] = round((time.perf_counter() - began) * 1000, 2)
+        self.found["records"] = size
+
+    async def verify(self) -> None:
+        """The whole log from the database, as `audit verify` does; then bare SHA-256 over the same texts in memory."""
+        rates, bare = [], []
+        with self.database.blocking_session("bench") as connection:
+            texts = [text for (text,) in connection.execute(
+                "select convert_to(text, 'UTF8') from audit_records limit 100000", binary=True
+            )]  # fmt: skip
+            for _ in range(3):
+                began = time.perf_counter()
+                verdict = inspection.inspect(
+                    connection, keys=self.outside.trusted(), outside=read_checkpoints(self.outside.checkpoints)
+                )
+                rates.append(verdict.records / (time.perf_counter() - began))
+                began = time.perf_counter()
+                for text in texts:
+                    hashlib.sha256(text).digest()
+                bare.append(len(texts) / (time.perf_counter() - began))
+        self.found["verify_records_per_second"] = round(statistics.median(rates))
+        self.found["verify_reference_bare_sha256_rate"] = round(statistics.median(bare))
+        self.found["record_text_bytes"] = round(sum(map(len, texts)) / len(texts))
+
+    async def proofs(self) -> None:
+        """Inclusion proofs of leaves anywhere, consistency proofs of sizes anywhere, each in a transaction."""
+        rng = random.Random(7)
+        size = int(self.found["records"])
+        taken: dict[str, list[float]] = {"inclusion": [], "consistency": []}
+        for _ in range(300):
+            for kind, spent in taken.items():
+                began = time.perf_counter()
+                async with self.database.transaction(read_only=True) as tx:
+                    if kind == "inclusion":
+                        await service.prove(tx, rng.randint(1, size))
+                    else:
+                        await service.compare(tx, rng.randint(1, size), size)
+                spent.append((time.perf_counter() - began) * 1000)
+        for kind, spent in taken.items():
+            spent.sort()
+            self.found[f"{kind}_proof_ms"] = round(statistics.median(spent), 2)
+            self.found[f"{kind}_proof_p99_ms"] = round(spent[len(spent) * 99 // 100], 2)
 
     async def _rate(self, kind: type[Changed]) -> float:
         async def write(writer: int) -> None:
@@ -127,7 +212,9 @@ def measure(*, records: int, appends: int) -> dict[str, float]:
             async def run() -> dict[str, float]:
                 database = await Database(server.service_url, pool_size=WRITERS + 4).open()
                 try:
-                    return await Bench(database, server, records=records, appends=appends).run()
+                    return await Bench(
+                        database, server, Path(folder) / "outside", records=records, appends=appends
+                    ).run()
                 finally:
                     await database.close()
 

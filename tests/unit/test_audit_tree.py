@@ -112,15 +112,6 @@ class TestTheTree:
         assert shown(merkle.consistency(1, 8)) == ["96a296d2", "5f083f0a", "6b47aaf2"]
         assert shown(merkle.inclusion(5, 8)) == ["bc1a0643", "ca854ea1", "d37ee418"]
 
-    def test_tells_each_tile_that_is_full(self) -> None:
-        told: list[bytes] = []
-        tree = merkle.Frontier(told.append)
-        for number in range(700):
-            tree.push(HASHES[number % 300])
-
-        assert len(told) == 2
-        assert told[0] == root(256)
-
 
 def signer(log: str = "instrument-registry/test") -> Signer:
     return Signer(log, Ed25519PrivateKey.from_private_bytes(random.Random(7).randbytes(32)))

@@ -1,7 +1,7 @@
 """The Merkle tree of RFC 9162: hashes, roots, and the perfect subtrees that roots and proofs are joined from."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 HASH_BYTES = 32
@@ -39,6 +39,16 @@ def joined(hashes: Sequence[bytes]) -> bytes:
     for left in reversed(hashes[:-1]):
         whole = node_hash(left, whole)
     return whole
+
+
+def folded(hashes: Sequence[bytes]) -> bytes:
+    """The hash over neighbours that fill a subtree: as many as a power of two."""
+    sha256 = hashlib.sha256
+    while len(hashes) > 1:
+        hashes = [
+            sha256(b"\x01" + left + right).digest() for left, right in zip(hashes[::2], hashes[1::2], strict=True)
+        ]
+    return hashes[0]
 
 
 def perfect(start: int, end: int) -> list[Node]:
@@ -133,27 +143,22 @@ def consistent(first: int, second: int, roots: tuple[bytes, bytes], path: Sequen
 class Frontier:
     """A tree that grows leaf by leaf and remembers its right edge alone."""
 
-    def __init__(self, on_tile: Callable[[bytes], None] | None = None) -> None:
-        """`on_tile` hears the hash of each 256 leaves that are complete."""
+    def __init__(self) -> None:
         self.size = 0
-        self._edge: list[bytes] = []
-        self._on_tile = on_tile
+        self.edge: list[bytes] = []  # the perfect subtrees, the largest first
 
     def push(self, leaf: bytes) -> None:
         """Add a leaf."""
-        size, whole, height = self.size, leaf, 0
+        size, whole = self.size, leaf
         while size & 1:
-            whole = hashlib.sha256(b"\x01" + self._edge.pop() + whole).digest()
+            whole = node_hash(self.edge.pop(), whole)
             size >>= 1
-            height += 1
-            if height == TILE_HEIGHT and self._on_tile is not None:
-                self._on_tile(whole)
-        self._edge.append(whole)
+        self.edge.append(whole)
         self.size += 1
 
     def root(self) -> bytes:
         """The root of what has been added."""
-        return joined(self._edge)
+        return joined(self.edge)
 
 
 def _left_of(width: int) -> int:

@@ -167,7 +167,7 @@ async def store_tiles(tx: Transaction, size: int) -> int:
         for index in range(await storage.tiles(tx, level=level), full):
             first = index << merkle.TILE_HEIGHT
             hashes = await storage.hashes(tx, level=level, first=first, count=merkle.TILE_WIDTH)
-            root = service.folded(hashes)
+            root = merkle.folded(hashes)
             await storage.add_tile(tx, level=level, index=index, root=root, hashes=b"".join(hashes))
             made += 1
         level += 1

@@ -149,15 +149,8 @@ async def root(tx: Transaction, size: int) -> bytes:
 async def path_hashes(tx: Transaction, path: Path) -> list[bytes]:
     """The hashes of a proof, read at once."""
     beneath = await storage.beneath(tx, [node for nodes in path for node in nodes])
-    whole = {node: folded(hashes) for node, hashes in beneath.items()}
+    whole = {node: merkle.folded(hashes) for node, hashes in beneath.items()}
     return [merkle.joined([whole[node] for node in nodes]) for nodes in path]
-
-
-def folded(hashes: list[bytes]) -> bytes:
-    """The hash over neighbours that fill a subtree."""
-    while len(hashes) > 1:
-        hashes = [merkle.node_hash(hashes[at], hashes[at + 1]) for at in range(0, len(hashes), 2)]
-    return hashes[0]
 
 
 async def _checkpoint(tx: Transaction, size: int | None) -> Kept:

@@ -10,7 +10,7 @@ import rfc8785
 
 from instrument_registry.errors import Conflict
 from instrument_registry.events.audit.checkpoints import Checkpoint
-from instrument_registry.events.audit.merkle import TILE_WIDTH, Frontier
+from instrument_registry.events.audit.merkle import TILE_WIDTH, Frontier, folded, joined, perfect
 from instrument_registry.events.audit.model import Text
 
 SAMPLE_EVERY = 100
@@ -25,6 +25,17 @@ class Tampered(Conflict):
 
 # A leaf and its record: position, number, at, leaf, action, actor, subject, correlation id, text (None: archived).
 Row = tuple[int, int, datetime, bytes, str | None, str | None, str | None, str | None, bytes | None]
+
+
+class _Compared(msgspec.Struct, frozen=True, gc=False):
+    """What of a text stands in columns, too; the rest is covered by its hash."""
+
+    action: str
+    actor: str
+    at: datetime
+    correlation_id: str
+    number: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,19 +71,20 @@ class Inspection:
         self._offset = sample_offset % SAMPLE_EVERY
         self._right = 0  # the size of the last checkpoint that agreed
         self._next = 0
+        self._size = 0
+        self._tile: list[bytes] = []  # the leaves behind the last full tile
+        self._tree = Frontier()  # of the tiles' roots
         self._roots: list[bytes] = []  # of the tiles of level 0
         self._digests: list[bytes] = []  # of their hashes
-        self._tile: list[bytes] = []
-        self._tree = Frontier(self._roots.append)
         self._absent = self._canonicalised = self._tiles = 0
 
     def take(self, rows: Iterable[Row]) -> None:
         """Go through some more leaves, in the order of their positions."""
-        tree, tile, due = self._tree, self._tile, self._due_size()
-        sha256, decode = hashlib.sha256, msgspec.json.Decoder(Text).decode
+        expected, tile, due = self._size + 1, self._tile, self._due_size()
+        sha256, decode = hashlib.sha256, msgspec.json.Decoder(_Compared).decode
         for position, number, at, leaf, action, actor, subject, correlation_id, text in rows:
-            if position != tree.size + 1:
-                raise _wrong(tree.size + 1, "is missing" if position > tree.size else "stands twice")
+            if position != expected:
+                raise _wrong(expected, "is missing" if position > expected else "stands twice")
             if text is None:
                 self._check_absent(position)
             else:
@@ -93,14 +105,14 @@ class Inspection:
                     raise _contradiction(position, said, (number, at, action, actor, subject, correlation_id))
                 if position % SAMPLE_EVERY == self._offset:
                     self._check_canonical(position, text)
-            tree.push(leaf)
             tile.append(leaf)
-            if len(tile) == TILE_WIDTH:
-                self._digests.append(sha256(b"".join(tile)).digest())
-                tile.clear()
-            if tree.size == due:
-                self._check_roots()
+            if position == due:
+                self._check_roots(position)
                 due = self._due_size()
+            if len(tile) == TILE_WIDTH:
+                self._fill_tile()
+            expected += 1
+            self._size = position
 
     def take_tile(self, level: int, index: int, root: bytes, hashes: bytes) -> None:
         """Compare a stored tile, once all leaves have been taken; in the order of levels and indexes."""
@@ -118,7 +130,7 @@ class Inspection:
 
     def finish(self) -> Verdict:
         """What was found, once leaves and tiles have all been taken."""
-        size = self._tree.size
+        size = self._size
         if self._next < len(self._due):
             signed = self._due[self._next]
             raise _wrong(
@@ -129,16 +141,27 @@ class Inspection:
         if self._tiles != there:
             raise Tampered(f"Of {there} tiles {there - self._tiles} are missing", tiles=self._tiles)
         return Verdict(
-            records=size, archived=self._absent, root=self._tree.root(), checkpoints=self._inside + self._outside,
+            records=size, archived=self._absent, root=self._root(), checkpoints=self._inside + self._outside,
             outside=self._outside, covered=self._right, tiles=self._tiles, canonicalised=self._canonicalised,
         )  # fmt: skip
 
     def _due_size(self) -> int:
         return self._due[self._next].size if self._next < len(self._due) else -1
 
-    def _check_roots(self) -> None:
-        root = self._tree.root()
-        while self._due_size() == self._tree.size:
+    def _fill_tile(self) -> None:
+        self._roots.append(folded(self._tile))
+        self._digests.append(hashlib.sha256(b"".join(self._tile)).digest())
+        self._tree.push(self._roots[-1])
+        self._tile.clear()
+
+    def _root(self) -> bytes:
+        behind = perfect(0, len(self._tile))
+        rest = [folded(self._tile[node.before << node.height : (node.before + 1) << node.height]) for node in behind]
+        return joined([*self._tree.edge, *rest])
+
+    def _check_roots(self, size: int) -> None:
+        root = self._root()
+        while self._due_size() == size:
             signed = self._due[self._next]
             if signed.root != root:
                 raise Tampered(
@@ -148,7 +171,7 @@ class Inspection:
                     until=signed.size,
                 )
             self._next += 1
-        self._right = self._tree.size
+        self._right = size
 
     def _check_absent(self, position: int) -> None:
         if not any(position in some for some in self._archived):
@@ -158,6 +181,10 @@ class Inspection:
     def _check_canonical(self, position: int, text: bytes) -> None:
         if rfc8785.dumps(msgspec.json.decode(text)) != text:
             raise _wrong(position, "is not in canonical form")
+        try:
+            msgspec.json.decode(text, type=Text)
+        except msgspec.ValidationError as error:
+            raise _wrong(position, f"is no record: {error}") from error
         self._canonicalised += 1
 
     def _tiles_there(self) -> Iterable[tuple[int, int, bytes, bytes]]:
@@ -169,15 +196,12 @@ class Inspection:
             above = []
             for index in range(len(roots) // TILE_WIDTH):
                 hashes = roots[index * TILE_WIDTH : (index + 1) * TILE_WIDTH]
-                tree = Frontier()
-                for one in hashes:
-                    tree.push(one)
-                above.append(tree.root())
+                above.append(folded(hashes))
                 yield level, index, hashlib.sha256(b"".join(hashes)).digest(), above[-1]
             roots, level = above, level + 1
 
 
-def _contradiction(position: int, said: Text, shown: Sequence[object]) -> Tampered:
+def _contradiction(position: int, said: _Compared, shown: Sequence[object]) -> Tampered:
     told = {name: getattr(said, name) for name in COLUMNS} | {"number": int(said.number)}
     name, value = next((name, value) for name, value in zip(COLUMNS, shown, strict=True) if told[name] != value)
     return _wrong(position, f"shows {name} {value} where its text says {told[name]}")
