@@ -15,8 +15,9 @@ from instrument_registry.clock import now
 from instrument_registry.database import Database
 from instrument_registry.events.archives import service as archiving
 from instrument_registry.events.archives.model import ArchiveDamaged, PartitionStays
-from instrument_registry.events.audit import sealer
+from instrument_registry.events.audit import inspection, sealer
 from instrument_registry.events.audit.outside import Outside
+from instrument_registry.events.audit.verification import Verdict
 from instrument_registry.events.model import Archived
 from instrument_registry.events.projections import PROJECTIONS
 from instrument_registry.events.projections import service as projections
@@ -141,6 +142,27 @@ class TestApplyingPolicies:
         async with old.transaction() as tx:
             row = await (await tx.execute("select count(*) from ingestion_files")).fetchone()
         assert row == (1,)
+
+
+class TestTheAuditOfAMonthThatWent:
+    async def test_is_still_in_order(self, old: Database, database_urls: DatabaseUrls, tmp_path: Path) -> None:
+        whole = await _verified(old, tmp_path)
+        await applied(old, tmp_path)
+        await _signed(old, tmp_path)
+        without = await _verified(old, tmp_path)
+        await archiving.restore(old, f"audit_records_{MONTH}", tmp_path, reason="r", metadata=METADATA, at=now())
+        back = await _verified(old, tmp_path)
+
+        assert (whole.archived, without.archived, back.archived) == (0, 3, 0)
+
+    async def test_is_not_when_its_file_says_something_else(self, old: Database, tmp_path: Path) -> None:
+        await applied(old, tmp_path)
+        await _signed(old, tmp_path)
+        file = tmp_path / "archives" / f"audit_records_{MONTH}.parquet"
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+
+        with pytest.raises(ArchiveDamaged):
+            await _verified(old, tmp_path)
 
 
 class TestAMonthStays:
@@ -275,6 +297,12 @@ def _backdate(owner_url: str) -> None:
         owner.execute("update events set recorded_at = %s, occurred_at = %s", (LONG_AGO, LONG_AGO))
         owner.execute("update appends set recorded_at = %s", (LONG_AGO,))
         owner.execute("update audit_records set at = %s", (LONG_AGO,))
+
+
+async def _verified(database: Database, folder: Path) -> Verdict:
+    archived = await archiving.prove_records(database, folder)
+    with database.blocking_session("test") as connection:
+        return inspection.inspect(connection, keys=Outside(folder).trusted(), archived=archived)
 
 
 async def _signed(database: Database, folder: Path) -> None:

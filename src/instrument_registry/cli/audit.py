@@ -93,6 +93,7 @@ def verify(checkpoints: Checkpoints = None, keys: Keys = None, as_json: client.A
     """
     from instrument_registry.cli.connected import with_database
     from instrument_registry.database import Database
+    from instrument_registry.events.archives import service as archives
     from instrument_registry.events.audit import inspection, service
     from instrument_registry.events.audit.outside import Outside, read_checkpoints, read_verifiers
     from instrument_registry.events.audit.verification import SAMPLE_EVERY, Verdict
@@ -110,10 +111,12 @@ def verify(checkpoints: Checkpoints = None, keys: Keys = None, as_json: client.A
         if not believed:
             async with database.transaction(read_only=True) as tx:
                 believed = await service.registered_keys(tx)
+        archived = await archives.prove_records(database, outside.folder)
         with database.blocking_session("audit verify") as connection:
             return inspection.inspect(
-                connection, keys=believed, outside=kept, sample_offset=secrets.randbelow(SAMPLE_EVERY)
-            )
+                connection, keys=believed, outside=kept, archived=archived,
+                sample_offset=secrets.randbelow(SAMPLE_EVERY),
+            )  # fmt: skip
 
     verdict = with_database(work, command="audit")
     if not trusted:

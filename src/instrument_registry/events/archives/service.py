@@ -1,5 +1,6 @@
 """Write a month to a file and read it back, let it go, bring it back: nothing goes that was not read from its file."""
 
+import hashlib
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -90,6 +91,27 @@ def verify(archive: Archive, folder: Path) -> None:
             f"{archive.digest}",
             file=str(path),
         )
+
+
+async def prove_records(database: Database, folder: Path) -> list[range]:
+    """The positions in the audit's tree whose records are in archives alone, each read from its file and found there.
+
+    Raises: ArchiveDamaged when a file is not what was written, or says something else than the tree has leaves for.
+    """
+    async with database.transaction(read_only=True, statement_timeout_seconds=LONG_SECONDS) as tx:
+        gone = [one for one in await storage.archives(tx) if (one.kind, one.state) == ("audit", "dropped")]
+        for archive in gone:
+            verify(archive, folder)
+            for rows in files.read(folder / FOLDER / archive.file, archive.kind):
+                leaves = await storage.leaves(tx, [number for number, *_ in rows])
+                for number, *_, text in rows:
+                    if leaves.get(number) != hashlib.sha256(b"\x00" + str(text).encode()).digest():
+                        raise ArchiveDamaged(
+                            f"{archive.file} has another text for record number {number} than the tree has a leaf for",
+                            file=archive.file,
+                            number=number,
+                        )
+    return [range(one.first_leaf, one.last_leaf + 1) for one in gone if one.first_leaf and one.last_leaf]
 
 
 async def reasons_to_keep(tx: Transaction, name: str) -> list[str]:

@@ -110,6 +110,14 @@ async def reach(tx: Transaction, partition: Partition) -> tuple[int | None, int 
     return row[0], row[1]
 
 
+async def leaves(tx: Transaction, numbers: Sequence[object]) -> dict[object, bytes]:
+    """The leaves of the audit's tree of some records, by number."""
+    cursor = await tx.execute(
+        "select number, leaf from audit_leaves where number = any(%s::bigint[])", (list(numbers),)
+    )
+    return {number: bytes(leaf) for number, leaf in await cursor.fetchall()}
+
+
 async def add(tx: Transaction, archive: Archive) -> None:
     """Keep the manifest of an archive."""
     await tx.execute(ADD, asdict(archive))
