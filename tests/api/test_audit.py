@@ -4,13 +4,15 @@ import asyncio
 import csv
 import io
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import psycopg
 import pytest
 import pytest_asyncio
 
+from conftest import DatabaseUrls
 from desk import Caller, Desk, opened
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
@@ -221,3 +223,36 @@ async def told_refusals(desk: Desk) -> list[dict]:
         statement = "select text from audit_records where action = 'access.refused' order by number"
         rows = await (await tx.execute(statement)).fetchall()
     return [msgspec.json.decode(text) for (text,) in rows]
+
+
+class TestHealth:
+    @pytest.mark.parametrize(
+        ("change", "verdict", "reason"),
+        [
+            ("select", "passed", "records signed for"),
+            ("delete from audit_leaves; update appends set recorded_at = recorded_at - interval '2 minutes';"
+             "update audit_records set at = at - interval '2 minutes'", "failed", "to be sealed"),
+            ("delete from audit_checkpoints; update audit_leaves set at = at - interval '5 minutes'",
+             "failed", "not been signed for"),
+            ("drop table audit_records_{month}", "failed", "no room"),
+        ],
+        ids=["well", "not sealed", "not signed", "no room"],
+    )  # fmt: skip
+    async def test_says_what_is_wrong_with_the_audit(
+        self, database: Database, database_urls: DatabaseUrls, tmp_path: Path, change: str, verdict: str, reason: str
+    ) -> None:
+        async with opened(database, tmp_path) as desk, desk.caller() as caller:
+            await caller.caught_up()
+            async with database.session("sealer") as session:
+                sealing = await sealer.prepare(session, Outside(tmp_path), clock=desk.clock)
+                await caller.caught_up()
+                await sealing.seal()
+                await sealing.sign()
+            following = (datetime.now(UTC).replace(day=1) + timedelta(days=32)).strftime("%Y_%m")
+            with psycopg.connect(database_urls.owner) as owner:
+                owner.execute("set search_path = instrument_registry")
+                owner.execute(change.format(month=following).encode())
+            answer = await caller.http.get("http://registry/health")
+
+        (check,) = (one for one in answer.json()["checks"] if one["check"] == "audit")
+        assert (check["verdict"], reason in check["reason"]) == (verdict, True), check

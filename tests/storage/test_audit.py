@@ -251,6 +251,28 @@ class TestSealing:
         with pytest.raises(AuditBroken):
             await log.sign()
 
+    async def test_a_checkpoint_that_only_its_file_has_is_kept_after_a_crash(self, log: Log) -> None:
+        await tell(log.database, renamed())
+        await log.sign()
+        with psycopg.connect(log.urls.owner) as owner:
+            owner.execute("delete from instrument_registry.audit_checkpoints")
+        log.sealer = None
+        await log.sign()
+
+        assert (log.verify().checkpoints, log.verify().outside) == (2, 1)
+
+    async def test_the_file_of_another_log_is_not_signed_on(self, log: Log) -> None:
+        await tell(log.database, renamed())
+        await log.sign()
+        with psycopg.connect(log.urls.owner) as owner:
+            for table in ("checkpoints", "keys", "leaves", "tiles", "records"):
+                owner.execute(f"delete from instrument_registry.audit_{table}".encode())
+        log.sealer = None
+        await tell(log.database, renamed())
+
+        with pytest.raises(AuditBroken, match="is of instrument-registry/"):
+            await log.sign()
+
 
 class TestFinding:
     async def test_by_actor_subject_action_time_and_correlation_id_the_newest_first(self, log: Log) -> None:

@@ -19,6 +19,7 @@ from instrument_registry.catalog.live import Proof
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
 from instrument_registry.events import measures
+from instrument_registry.events.audit import measures as audit
 from instrument_registry.events.streams import consumers, relay_storage
 from instrument_registry.events.streams.relay_storage import RelayState
 from instrument_registry.http.encoding import json_response
@@ -33,6 +34,8 @@ FACTS_WAIT_SECONDS = 30.0
 RELAY_BEHIND_SECONDS = 30.0
 RELAY_WAITS = (RelayState.PAUSED, RelayState.UNREACHABLE)
 DEMO_WAIT_SECONDS = 120.0
+AUDIT_WAIT_SECONDS = 60.0
+AUDIT_UNSIGNED_SECONDS = 180.0
 STARTED = time.monotonic()
 
 
@@ -185,6 +188,24 @@ async def _sequenced(registry: Registry) -> str:
     return f"at position {seen.position}"
 
 
+async def _audit(registry: Registry) -> str:
+    """What is recorded is soon in the tree and signed for; until then it could be taken back unseen."""
+    now = registry.clock()
+    async with registry.database.transaction(read_only=True) as tx:
+        seen = await audit.measure(tx, at=now)
+    if seen.months_ahead < 1:
+        raise CheckFailed("the audit has no room for next month: is a worker running?")
+    if seen.waiting_seconds > AUDIT_WAIT_SECONDS:
+        raise CheckFailed(f"records have waited for {seen.waiting_seconds:.0f} s to be sealed: is a worker running?")
+    signed_long_ago = seen.last is None or (now - seen.last.at).total_seconds() > AUDIT_UNSIGNED_SECONDS
+    if seen.uncovered and seen.uncovered_seconds > AUDIT_UNSIGNED_SECONDS and signed_long_ago:
+        raise CheckFailed(
+            f"{seen.uncovered} records have not been signed for in {seen.uncovered_seconds:.0f} s: "
+            "see the worker's log, and run `instrument-registry audit verify`"
+        )
+    return f"{seen.last.size} records signed for" if seen.last else "nothing signed for yet"
+
+
 async def _consumers(registry: Registry) -> str:
     """Somebody who asked for facts does not fetch them any more."""
     days = registry.settings.consumer_silent_days
@@ -253,9 +274,9 @@ CHECKS: dict[str, Check] = {
     "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "proved": _proved,
     "facts": _facts,
     "sequenced": _sequenced, "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
-    "consumers": _consumers, "relay": _relay,
+    "consumers": _consumers, "relay": _relay, "audit": _audit,
 }  # fmt: skip
 READY = ("database", "migrations", "index", "caught_up", "facts", "disk", "demo")
 ANSWERS = ("database", "index", "demo")
 # A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
-NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay")
+NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit")

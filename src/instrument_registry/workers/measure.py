@@ -3,6 +3,7 @@
 import asyncio
 
 from instrument_registry.events import measures
+from instrument_registry.events.audit import measures as audit
 from instrument_registry.wiring import Registry
 
 EVERY_SECONDS = 5.0
@@ -13,4 +14,5 @@ async def measure_log(registry: Registry) -> None:
     while True:
         async with registry.database.transaction(read_only=True) as tx:
             await measures.measure(tx)
+            await audit.measure(tx, at=registry.clock())
         await asyncio.sleep(EVERY_SECONDS)

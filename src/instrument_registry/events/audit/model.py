@@ -107,3 +107,4 @@ class Lag:
     uncovered: int  # leaves without a checkpoint
     uncovered_seconds: float
     last: Checkpoint | None
+    months_ahead: int

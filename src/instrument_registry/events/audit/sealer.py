@@ -27,9 +27,6 @@ MONTHS_CHECKED_EVERY_SECONDS = 3600
 STREAM = "audit"
 
 log = structlog.get_logger("audit")
-SIZE = Gauge("instrument_registry_audit_records_sealed", "Records that have a leaf in the audit's tree")
-UNCOVERED = Gauge("instrument_registry_audit_records_uncovered", "Leaves of the audit's tree under no checkpoint yet")
-CHECKPOINT_AT = Gauge("instrument_registry_audit_checkpoint_timestamp_seconds", "When the last checkpoint was signed")
 BROKEN = Gauge("instrument_registry_audit_broken", "1 while the tree differs from what was signed")
 
 
@@ -74,11 +71,18 @@ async def prepare(session: Transaction, outside: Outside, *, clock: Clock) -> "S
     signer = await _registered(session, outside, clock=clock)
     kept = await storage.checkpoints(session, before=None, limit=1)
     inside, beyond = (read_note(kept[0].note) if kept else None), outside.last()
-    if inside and (beyond is None or beyond.checkpoint.size < inside.checkpoint.size):
-        outside.add(inside)
-    last = max((note for note in (inside, beyond) if note), key=lambda note: note.checkpoint.size, default=None)
     after, size = await storage.sealed_up_to(session)
-    return Sealer(session, outside, signer, clock, last=last.checkpoint if last else None, after=after, size=size)
+    last = inside
+    if beyond and (
+        beyond.checkpoint.log != signer.log or not inside or beyond.checkpoint.size > inside.checkpoint.size
+    ):
+        last = beyond
+    elif inside and (beyond is None or beyond.checkpoint.size < inside.checkpoint.size):
+        outside.add(inside)
+    sealer = Sealer(session, outside, signer, clock, last=last.checkpoint if last else None, after=after, size=size)
+    if last and last is beyond and await sealer.agrees(last.checkpoint):  # it was written outside and then cut off
+        await storage.add_checkpoint(session, last)
+    return sealer
 
 
 class Sealer:
@@ -98,7 +102,6 @@ class Sealer:
         self.last, self.size = last, size
         self._session, self._outside, self._signer, self._clock = session, outside, signer, clock
         self._after = after
-        self._tell()
 
     async def seal(self) -> int:
         """Give every record whose event has a position its leaf, and store the tiles that become full; the size."""
@@ -108,7 +111,6 @@ class Sealer:
                 if size >> merkle.TILE_HEIGHT != self.size >> merkle.TILE_HEIGHT:
                     await store_tiles(self._session, size)
             self._after, self.size = after, size
-            self._tell()
             if looked_at < APPENDS_MAX:
                 return self.size
 
@@ -137,8 +139,15 @@ class Sealer:
         self._outside.add(note)
         await storage.add_checkpoint(self._session, note)
         self.last = checkpoint
-        self._tell()
         return note
+
+    async def agrees(self, last: Checkpoint) -> bool:
+        """Whether what was signed is still the beginning of the tree."""
+        try:
+            await self._still_so(last)
+        except AuditBroken:
+            return False
+        return True
 
     async def _still_so(self, last: Checkpoint) -> None:
         """Never sign two histories: what was signed must still be the beginning."""
@@ -152,12 +161,6 @@ class Sealer:
             raise AuditBroken(f"The tree is not whole: {error}") from error
         if root != last.root:
             raise AuditBroken(f"The first {last.size} leaves are not those that were signed", size=last.size)
-
-    def _tell(self) -> None:
-        SIZE.set(self.size)
-        UNCOVERED.set(self.size - (self.last.size if self.last else 0))
-        if self.last is not None:
-            CHECKPOINT_AT.set(self.last.at.timestamp())
 
 
 async def store_tiles(tx: Transaction, size: int) -> int:

@@ -131,7 +131,7 @@ async def lag(tx: Transaction) -> Lag:
     last = read_note(newest[0].note).checkpoint if newest else None
     return Lag(
         records_waiting=waiting, waiting_seconds=waiting_seconds, uncovered=uncovered,
-        uncovered_seconds=uncovered_seconds, last=last,
+        uncovered_seconds=uncovered_seconds, last=last, months_ahead=await storage.months_ahead(tx),
     )  # fmt: skip
 
 
