@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import aiohttp
@@ -114,17 +115,21 @@ class Lines:
         return line
 
 
+def registry_of(database: Database, folder: Path, *, now: datetime = NOON, **settings: object) -> Registry:
+    """The parts of a process, at an instant."""
+    return Registry(
+        settings=Settings(data_dir=folder, demo=False, **settings),
+        database=database,
+        clock=lambda: now,
+        catalogue=LiveCatalogue(database, lambda: now),
+        configuration=LiveConfiguration(database, Sources()),
+    )
+
+
 @contextlib.asynccontextmanager
 async def worker(database: Database, folder: Path, **settings: object) -> AsyncIterator[Worker]:
     """A worker on a free port; retries come at once unless told otherwise."""
-    chosen = {"event_retry_seconds": 0.01, **settings}
-    registry = Registry(
-        settings=Settings(data_dir=folder, demo=False, **chosen),
-        database=database,
-        clock=lambda: NOON,
-        catalogue=LiveCatalogue(database, lambda: NOON),
-        configuration=LiveConfiguration(database, Sources()),
-    )
+    registry = registry_of(database, folder, **{"event_retry_seconds": 0.01, **settings})
     async with database.transaction() as tx:
         _, key = await service.create_key(tx, name="streams", scope=Scope.OPERATOR, metadata=METADATA, at=NOON)
     app = create_app(registry)
