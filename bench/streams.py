@@ -94,7 +94,7 @@ class Bench:
 
         receiving = asyncio.create_task(self._consumer("receipts").run(receive))
         await asyncio.sleep(2)
-        began = time.perf_counter()
+        began, before = time.perf_counter(), self._spent()
         sending = []
         for number in range(count):
             await asyncio.sleep(max(0, began + number / RATE_PER_SECOND - time.perf_counter()))
@@ -102,6 +102,8 @@ class Bench:
         await asyncio.gather(*sending)
         self.found["receipts_sent_per_second"] = round(count / (time.perf_counter() - began))
         await asyncio.wait_for(done.wait(), 60)
+        for kind, seconds in self._spent().items():
+            self.found[f"receipt_cpu_{kind}_ms"] = round((seconds - before.get(kind, 0.0)) / count * 1000, 2)
         receiving.cancel()
         await asyncio.gather(receiving, return_exceptions=True)
         waits.sort()
@@ -154,11 +156,16 @@ class Bench:
         return (self._cpu_seconds() - before) / self.seconds
 
     def _cpu_seconds(self) -> float:
-        spent = 0.0
+        return sum(self._spent().values())
+
+    def _spent(self) -> dict[str, float]:
+        """Processor seconds by what they were spent on."""
+        spent: dict[str, float] = {}
         for one in [self.process, *self.process.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):
-                times = one.cpu_times()
-                spent += times.user + times.system
+                words, times = one.cmdline(), one.cpu_times()
+                kind = next((kind for kind in ("api", "worker", "serve") if kind in words), "postgres")
+                spent[kind] = spent.get(kind, 0.0) + times.user + times.system
         return spent
 
 
