@@ -296,7 +296,11 @@ def _backdate(owner_url: str) -> None:
         owner.execute("set search_path = instrument_registry")
         owner.execute("update events set recorded_at = %s, occurred_at = %s", (LONG_AGO, LONG_AGO))
         owner.execute("update appends set recorded_at = %s", (LONG_AGO,))
-        owner.execute("update audit_records set at = %s", (LONG_AGO,))
+        owner.execute(
+            """update audit_records set at = %s,
+                      text = regexp_replace(text, '"at":"[^"]*"', '"at":"2021-03-15T06:00:00.000000Z"')""",
+            (LONG_AGO,),
+        )
 
 
 async def _verified(database: Database, folder: Path) -> Verdict:
