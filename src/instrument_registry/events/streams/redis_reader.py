@@ -63,7 +63,10 @@ class Reader:
         self._reached = 0
         self._joined = False
         self._renew_at = self._retries_at = self._join_at = self._claim_at = 0.0
+        self._busy = len(streams.keys) - 1  # streams that had something the last time, which share a batch
         self._on_redis: dict[int, tuple[str, Handed]] = {}  # in our hands, by position, and the stream it came by
+        self._unread: list[tuple[str, str, dict[str, str]]] = []  # given to us by Redis and not looked at yet
+        self._done: set[int] = set()  # beyond what is noted as reached: Redis may bring it again
 
     async def read(self) -> list[Handed]:
         """What to do next, in order of position; nothing when there was nothing for a second.
@@ -95,6 +98,7 @@ class Reader:
                 await delivering.acknowledge(
                     tx, self._consumer_id, positions=stored, retrying=self._retrying, at=self._clock()
                 )
+        self._done.update(position for position in positions if position > self._reached)
         await self._let_go([position for position in positions if position in self._on_redis])
 
     async def fail(self, one: Handed, failed: Failed) -> None:
@@ -142,6 +146,7 @@ class Reader:
         self._renew_at = now + RENEW_SECONDS
         self._reached, self._joined = self._held.reached, False
         if self._generation not in (-1, self._held.generation):
+            self._done.clear()
             await self._forget()
         self._generation = self._held.generation
         return True
@@ -166,23 +171,28 @@ class Reader:
         if not self._joined and now >= self._join_at:
             self._join_at = now + JOIN_EVERY_SECONDS
             self._joined = await self._streams.join(self._consumer_id, position=self._reached) is True
+            self._unread, self._claim_at = [], 0.0  # what is still ours there is claimed like a dead one's
         return self._joined
 
     async def _from_redis(self) -> list[Handed]:
         await self._claim()
         keys = self._streams.keys[1:]
-        told = cast(
-            "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
-            await self._streams.client.xreadgroup(
-                self._consumer_id,
-                self._process,
-                dict.fromkeys(keys, ">"),
-                count=self._batch_size,
-                block=round(BLOCK_SECONDS * 1000),
-            ),
-        )
-        entries = [(key, entry_id, fields) for key, stream in told for entry_id, fields in stream]
-        return await self._wanted(entries)
+        if not self._unread:
+            told = cast(
+                "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
+                await self._streams.client.xreadgroup(
+                    self._consumer_id,
+                    self._process,
+                    dict.fromkeys(keys, ">"),
+                    count=max(1, self._batch_size // self._busy),
+                    block=round(BLOCK_SECONDS * 1000),
+                ),
+            )
+            self._busy = max(len(told), 1)
+            self._unread = [(key, entry_id, fields) for key, stream in told for entry_id, fields in stream]
+        chosen = await self._wanted(self._unread)
+        self._unread = []
+        return chosen
 
     async def _from_store(self) -> list[Handed]:
         """The next events from the database, until Redis has all that is ahead."""
@@ -209,7 +219,7 @@ class Reader:
         moved = max(step.reached, 0 if step.handed or step.blocked else ahead.looked_to)
         if not step.handed and moved <= self._reached:
             await asyncio.sleep(JOIN_EVERY_SECONDS)
-        self._reached = max(self._reached, moved)
+        self._reaches(moved)
         return step.handed
 
     async def _claim(self) -> None:
@@ -237,8 +247,9 @@ class Reader:
         back = [(key, one) for key, one in found if (one.event.position or 0) not in self._on_redis]
         if not back:
             return
+        lost = [one for _, one in back if (one.event.position or 0) not in self._done]
         async with self._database.transaction() as tx:
-            await reader_storage.set_aside(tx, self._consumer_id, [one for _, one in back], stream_id=None)
+            await reader_storage.set_aside(tx, self._consumer_id, lost, stream_id=None)
         self._retries_at = 0.0
         await self._settle([(key, one.event.position or 0) for key, one in back])
 
@@ -248,7 +259,7 @@ class Reader:
         read = sorted((layout.position_of(entry_id), key, fields) for key, entry_id, fields in entries)
         ahead = [position for position, _, _ in read if position > self._reached]
         async with self._database.transaction(read_only=True) as tx:
-            known = await reader_storage.known(tx, self._consumer_id, ahead)
+            known = await reader_storage.known(tx, self._consumer_id, ahead) | self._done
         passed: list[tuple[str, int]] = []
         chosen: list[Handed] = []
         for position, key, fields in read:
@@ -283,7 +294,7 @@ class Reader:
             if whole and group.position > self._reached:
                 async with self._database.transaction() as tx:
                     await reader_storage.advance(tx, self._held, reached=group.position)
-                self._reached = group.position
+                self._reaches(group.position)
 
     async def _acknowledge_there(self, gone: Sequence[tuple[str, int]]) -> None:
         by_stream: dict[str, list[str]] = {}
@@ -293,6 +304,10 @@ class Reader:
             for key, ids in by_stream.items():
                 pipe.xack(key, self._consumer_id, *ids)
             await pipe.execute()
+
+    def _reaches(self, position: int) -> None:
+        self._reached = max(self._reached, position)
+        self._done = {one for one in self._done if one > self._reached}
 
     async def _shared(self) -> bool:
         async with self._database.transaction(read_only=True) as tx:
