@@ -133,3 +133,21 @@ def kill_one(here: Instance, chance: random.Random) -> str:
     with contextlib.suppress(psutil.NoSuchProcess):
         chance.choice(workers).kill()
     return "api"
+
+
+def test_a_stream_does_not_hold_up_the_stop_and_is_told_of_it(serving: Serving, tmp_path: Path) -> None:
+    serving.start()
+    here = Instance(serving, tmp_path)
+    headers = {"X-Internal-API-Key": here.key, "Content-Type": "application/json"}
+    body = json.dumps({"consumer_id": "journey"}).encode()
+    request = urllib.request.Request(f"{serving.url}{PREFIX}/events/stream", body, headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        first = json.loads(answer.readline())
+        began = time.monotonic()
+        serving.process.terminate()
+        last = [json.loads(line) for line in answer][-1]
+    serving.process.wait(30)
+
+    assert first["event_type"] == "heartbeat"
+    assert last["ends"] == "stopping"
+    assert time.monotonic() - began < 8  # less than the grace that requests are given
