@@ -1,7 +1,7 @@
 """The catalogue as the search index wants it: one row an instrument, as of a market date."""
 
 import json
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -24,19 +24,22 @@ ENDED_WITHIN = timedelta(days=7)
 KNOWN_NOW = "{0}.known_to = 'infinity'"
 KNOWN_THEN = "{0}.known_from <= %(known_at)s and {0}.known_to > %(known_at)s"
 
-ROWS = """
-with shown as (
+CURRENT = """
     select v.*, case when v.suspended then 'suspended' else 'active' end as status
       from instrument_versions v
      where {known_v} and v.valid_from <= {day} and v.valid_to > {day} {only}
-    union all
+"""
+ENDED = """
     select * from (
         select distinct on (v.instrument_id) v.*, coalesce(i.ended_as, 'expired') as status
           from instrument_versions v join instruments i on i.id = v.instrument_id
          where {known_v} and v.valid_to > {day}::date - {ended} and v.valid_to <= {day} {only}
            and not exists (select 1 from instrument_versions w where w.instrument_id = v.instrument_id and {known_w}
                               and w.valid_from <= {day} and w.valid_to > {day})
-         order by v.instrument_id, v.valid_to desc) gone),
+         order by v.instrument_id, v.valid_to desc) gone
+"""
+ROWS = """
+with shown as ({shown}),
 token as (
     select b.instrument_id, string_agg(concat_ws(E'\\x1f', b.broker, b.segment, b.token, coalesce(b.exchange_token, ''), b.symbol), E'\\x1e'
            order by b.broker, b.segment, (b.series is distinct from 'EQ'), b.token) as tokens
@@ -46,7 +49,7 @@ token as (
 select s.instrument_id, i.ulid, s.key, s.root, s.name, s.kind, s.venue, s.series, s.isin, s.expiry, trim_scale(s.strike)::text, s.option_type,
        s.lot_size, trim_scale(s.tick_size)::text, s.freeze_qty, trim_scale(s.multiplier)::text, s.status, s.is_test, s.streamable,
        s.asset_class, s.currency, trim_scale(s.face_value)::text, s.quote_unit, s.surveillance, t.tokens
-  from shown s join instruments i on i.id = s.instrument_id left join token t on t.instrument_id = s.instrument_id
+  from shown s join {instruments} on i.id = s.instrument_id left join token t on t.instrument_id = s.instrument_id
 """
 
 OVERRIDES = """
@@ -62,6 +65,9 @@ select field, value from overrides
    and created_at <= %(known_at)s and (withdrawn_at is null or withdrawn_at > %(known_at)s)
 """
 
+# Just after a run the planner knows nothing of its rows, and may take thousands for one: then it would join each with each.
+MANY = 100
+JOINED = "set local enable_nestloop = off"
 CHUNK = 4_096  # rows that the server sends at once, while it goes on with the next
 Overrides = dict[int, dict[str, str]]
 
@@ -73,19 +79,43 @@ def read_all(
     values = {"day": day, "ended": ENDED_WITHIN.days, "known_at": known_at or "infinity"}
     overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, values)}
     connection.execute("set local work_mem = '64MB'")
-    for row in connection.cursor().stream(
-        _statement(only=False, then=known_at is not None).encode(), values, size=CHUNK
-    ):
+    statement = _statement(f"{CURRENT} union all {ENDED}", only=False, then=known_at is not None)
+    for row in connection.cursor().stream(statement, values, size=CHUNK):
         yield _row(row, overrides)
 
 
-async def read_some(tx: Transaction, day: date, *, ids: Sequence[int]) -> list[IndexRow]:
-    """Those of some instruments that are shown on a day."""
-    values = {"day": day, "ended": ENDED_WITHIN.days, "known_at": "infinity", "ids": list(ids)}
+async def read_some(tx: Transaction, day: date, *, named: Mapping[int, str]) -> list[IndexRow]:
+    """Those of some instruments, given as permanent ids by inner ids, that are shown on a day."""
+    values: dict[str, object] = {"day": day, "ended": ENDED_WITHIN.days, "known_at": "infinity"}
     cursor = await tx.execute(OVERRIDES, values)
     overrides: Overrides = {row[0]: json.loads(row[1]) for row in await cursor.fetchall()}
-    found = await tx.execute(_statement(only=True, then=False).encode(), values)
-    return [_row(row, overrides) for row in await found.fetchall()]
+    if len(named) > MANY:
+        await tx.execute(JOINED)
+    rows: list[IndexRow] = []
+    left = dict(named)
+    for statement in SOME:  # few have ended, and to look for all of them there takes longer than everything else
+        if not left:
+            break
+        found = await tx.execute(statement, values | {"ids": list(left), "ulids": list(left.values())})
+        rows += [_row(row, overrides) for row in await found.fetchall()]
+        left = {identifier: left[identifier] for identifier in left.keys() - {row.id for row in rows}}
+    return rows
+
+
+def read_many(
+    connection: "psycopg.Connection[TupleRow]", day: date, *, named: Mapping[int, str]
+) -> Generator[IndexRow]:
+    """As `read_some`, streamed; in the snapshot of the connection's transaction."""
+    values: dict[str, object] = {"day": day, "ended": ENDED_WITHIN.days, "known_at": "infinity"}
+    overrides: Overrides = {row[0]: json.loads(row[1]) for row in connection.execute(OVERRIDES, values)}
+    connection.execute("set local work_mem = '64MB'")
+    connection.execute(JOINED)
+    left = dict(named)
+    for statement in SOME:
+        asked = values | {"ids": list(left), "ulids": list(left.values())}
+        for row in connection.cursor().stream(statement, asked, size=CHUNK):
+            left.pop(row[0], None)
+            yield _row(row, overrides)
 
 
 async def overrides_known(tx: Transaction, identifier: int, day: date, *, known_at: datetime) -> dict[str, str]:
@@ -94,20 +124,24 @@ async def overrides_known(tx: Transaction, identifier: int, day: date, *, known_
     return dict(await cursor.fetchall())
 
 
-async def ids_of(tx: Transaction, ulids: Iterable[str]) -> list[int]:
-    """The inner ids of permanent ids."""
-    cursor = await tx.execute("select id from instruments where ulid = any(%s)", (list(ulids),))
-    return [row[0] for row in await cursor.fetchall()]
+async def ids_of(tx: Transaction, ulids: Iterable[str]) -> dict[int, str]:
+    """Permanent ids by their inner ids."""
+    cursor = await tx.execute("select id, ulid from instruments where ulid = any(%s)", (list(ulids),))
+    return dict(await cursor.fetchall())
 
 
-def _statement(*, only: bool, then: bool) -> str:
+def _statement(shown: str, *, only: bool, then: bool) -> bytes:
     known = KNOWN_THEN if then else KNOWN_NOW
-    return ROWS.format(
-        day="%(day)s", ended="%(ended)s::int",
+    instruments = "unnest(%(ids)s::bigint[], %(ulids)s::text[]) as i (id, ulid)" if only else "instruments i"
+    return ROWS.replace("{shown}", shown).format(
+        instruments=instruments, day="%(day)s", ended="%(ended)s::int",
         known_v=known.format("v"), known_w=known.format("w"), known_b=known.format("b"),
         only="and v.instrument_id = any(%(ids)s)" if only else "",
         only_tokens="and b.instrument_id = any(%(ids)s)" if only else "",
-    )  # fmt: skip
+    ).encode()  # fmt: skip
+
+
+SOME = tuple(_statement(shown, only=True, then=False) for shown in (CURRENT, ENDED))
 
 
 def _row(row: tuple, overrides: Overrides) -> IndexRow:  # type: ignore[type-arg]

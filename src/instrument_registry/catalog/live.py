@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -18,21 +18,24 @@ from instrument_registry import events
 from instrument_registry.catalog import feed, names, truth
 from instrument_registry.catalog.aside import aside
 from instrument_registry.catalog.remembering import Answers
-from instrument_registry.catalog.search import Index, IndexRow, digest_of
+from instrument_registry.catalog.search import Alias, Index, IndexRow, digest_of
 from instrument_registry.clock import MARKET_ZONE, Clock
-from instrument_registry.database import Database, DatabaseUnavailable
+from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.errors import Unavailable
 
 DAY_INDEXES_MAX = 4
 DAY_TIMEOUT_SECONDS = 28.0
 STOPPING = "This process is stopping; ask again, another one answers"
-# A change of more facts than this is read anew as a whole, which is then the quicker way.
+# So many facts are read at once; a run of more is streamed into the index beside those who search.
 APPLY_MAX = 10_000
+# A run of more facts than this share of the rows is read anew as a whole, which is then the quicker way.
+APPLY_SHARE = 0.6
 # Facts of this long a silence are looked for even when nobody notified.
 POLL_SECONDS = 0.5
 # Who has not seen for this long that there is no fact more, whatever the reason, may have missed one.
 SILENCE_SECONDS = 2.0
 DIGESTS_MAX = 1_000
+TOLD_AT_ONCE = 2_000  # facts: few enough that nobody who searches waits for them
 INSTRUMENT = "instrument."
 # What may bring other names: operators' aliases, and changed symbols that operators or an exchange's file declare.
 NAMING = ("alias.", "declaration.", "ingestion.applied")
@@ -245,22 +248,25 @@ class LiveCatalogue:
         self._changed()
 
     async def _take(self, page: events.Page, *, after: int) -> None:
-        span = page.position - after
-        if span > APPLY_MAX:  # a bulk run, passed over
+        if page.position - after > max(APPLY_MAX, APPLY_SHARE * len(self.index.view.columns)):
             await self._start()
             return
         async with self._database.transaction(read_only=True) as tx:
-            if span > len(page.events):
-                page = await events.read(tx, after=after, limit=span)
-            subjects = {event.subject for event in page.events if event.type.startswith(INSTRUMENT) and event.subject}
-            naming = any(event.type.startswith(NAMING) for event in page.events)
-            ids = await feed.ids_of(tx, subjects) if subjects else []
-            rows = await feed.read_some(tx, self.index.view.as_of, ids=ids) if ids else []
+            subjects, naming = await _told(tx, page, after=after)
+            ids = await feed.ids_of(tx, subjects) if subjects else {}
+            few = len(ids) <= APPLY_MAX
+            rows = await feed.read_some(tx, self.index.view.as_of, named=ids) if ids and few else []
             renamed = await names.read_aliases(tx) if naming else None
-        shown = {row.id for row in rows}
-        gone = [identifier for identifier in ids if identifier not in shown]
-        await asyncio.to_thread(self.index.apply, rows, gone, position=page.position, aliases=renamed)
+        if few:
+            await asyncio.to_thread(self.index.apply, rows, ids, position=page.position, aliases=renamed)
+        else:
+            await aside(lambda: self._stream(ids, position=page.position, aliases=renamed))
         self._changed()
+
+    def _stream(self, ids: Mapping[int, str], *, position: int, aliases: Iterable[Alias] | None) -> None:
+        with self._snapshot() as connection:
+            rows = self._until_stopped(feed.read_many(connection, self.index.view.as_of, named=ids))
+            self.index.apply(rows, ids, position=position, aliases=aliases)
 
     def _nothing_more(self) -> None:
         self._caught_up_at = time.monotonic()
@@ -315,3 +321,18 @@ class LiveCatalogue:
         now = self._clock().astimezone(MARKET_ZONE)
         midnight = (now + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
         return (midnight - now).total_seconds() + 1
+
+
+async def _told(tx: Transaction, page: events.Page, *, after: int) -> tuple[set[str], bool]:
+    """Which instruments the facts up to a page's end tell of, and whether they may bring other names."""
+    subjects: set[str] = set()
+    naming = False
+    passed_over = len(page.events) < page.position - after
+    for position in range(after, page.position, TOLD_AT_ONCE) if passed_over else (after,):
+        limit = min(TOLD_AT_ONCE, page.position - position)
+        part = await events.read(tx, after=position, limit=limit) if passed_over else page
+        subjects.update(
+            event.subject for event in part.events if event.type.startswith(INSTRUMENT) and event.subject is not None
+        )
+        naming = naming or any(event.type.startswith(NAMING) for event in part.events)
+    return subjects, naming

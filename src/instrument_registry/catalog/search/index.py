@@ -68,17 +68,16 @@ class Index:
         """
         with self._writing:
             old = self.view
-            rows = list(changed)
-            dead = self._rows_of(old, [*(row.id for row in rows), *removed])
+            fresh, fresh_exact = old.shelf.add(changed, first=len(old.columns))
+            dead = self._rows_of(old, [*fresh.id.tolist(), *removed])
             if aliases is not None:
                 self._aliases = tuple(aliases)
-            elif not rows and not dead and as_of is None:
+            elif not len(fresh) and not dead and as_of is None:
                 self.view = old if position is None else replace(old, position=position)
                 return
-            fresh, fresh_exact = old.shelf.add(rows, first=len(old.columns))
-            columns = joined([old.columns, fresh]) if rows else old.columns
-            exact = gathered([old.exact, fresh_exact]) if rows else old.exact
-            present = np.concatenate([old.present, np.ones(len(rows), np.bool_)])
+            columns = joined([old.columns, fresh]) if len(fresh) else old.columns
+            exact = gathered([old.exact, fresh_exact]) if len(fresh) else old.exact
+            present = np.concatenate([old.present, np.ones(len(fresh), np.bool_)])
             present[dead] = False
             shelf = old.shelf
             if present.sum() < (1 - WASTE_SHARE) * len(present):

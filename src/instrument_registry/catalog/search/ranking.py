@@ -107,8 +107,7 @@ def stand(columns: Columns, book: CohortBook, *, present: Bools, as_of: int, pro
     nearest = futures[np.r_[True, np.diff(name[futures]) != 0]] if len(futures) else futures
     class_[nearest] = FRONT_FUTURE
 
-    alphabetical = np.empty(names, np.int64)
-    alphabetical[sorted(range(names), key=book.names.texts.__getitem__)] = np.arange(names)
+    alphabetical = book.names.places()
     fame = np.array([prominence.get(text, UNKNOWN_PROMINENCE) for text in book.names.texts], np.int64)
     high = (~shown).astype(np.int64) << 62 | class_.astype(np.int64) << 56 | fame[name] << 46
     high |= alphabetical[name] << 20 | venue << 17
@@ -162,11 +161,13 @@ def _from_the_middle(columns: Columns, cohorts: CohortColumns, rows: Int32s, coh
     if not len(options):
         return distance
     strike = columns.strike[rows[options]]
-    pairs = cohorts.underlying.astype(np.int64) << 8 | cohorts.venue
-    _, chains = np.unique(pairs[cohort[options]], return_inverse=True)
-    counts = np.bincount(chains)
-    ordered = strike[np.lexsort((strike, chains))]
-    median = np.maximum(ordered[np.cumsum(counts) - counts + counts // 2], TINY)
+    pairs, chain = np.unique(cohorts.underlying.astype(np.int64) << 8 | cohorts.venue, return_inverse=True)
+    chains = chain.astype(np.uint16 if len(pairs) <= np.iinfo(np.uint16).max else np.uint32)[cohort[options]]
+    counts = np.bincount(chains, minlength=len(pairs))
+    by_strike = np.argsort(strike)
+    ordered = strike[by_strike[np.argsort(chains[by_strike], kind="stable")]]  # of narrow numbers: no comparisons
+    middles = np.minimum(np.cumsum(counts) - counts + counts // 2, len(ordered) - 1)
+    median = np.maximum(ordered[middles], TINY)
     grid = np.exp2(np.floor(np.log2(median * MIDDLE_GRID)))
     middle = np.maximum(np.round(median / grid) * grid, TINY)[chains]
     away = np.minimum(np.abs(strike - middle) / middle * DISTANCE_UNITS, MAX_DISTANCE).astype(np.int64)

@@ -79,10 +79,14 @@ class Shelf:
     def add(self, rows: Iterable[IndexRow], *, first: int) -> tuple[Columns, Exact]:
         """Shelve rows and number them from `first`; the answer holds these rows alone."""
         chunks: list[tuple[Columns, Exact]] = []
-        source = iter(rows)
-        while chunk := list(islice(source, CHUNK)):
-            chunks.append(self._chunk(chunk, first=first))
-            first += len(chunk)
+        source, written = iter(rows), len(self.arena)
+        try:
+            while chunk := list(islice(source, CHUNK)):
+                chunks.append(self._chunk(chunk, first=first))
+                first += len(chunk)
+        except BaseException:  # the next row begins where the last one ends
+            del self.arena[written:]
+            raise
         if not chunks:
             chunks.append(self._nothing())
         columns, exact = zip(*chunks, strict=True)
