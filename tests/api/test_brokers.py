@@ -237,6 +237,16 @@ class TestUploading:
 
         assert answer.status_code == 202
 
+    async def test_a_name_with_two_days_needs_the_one_that_is_meant(self, desk: Desk, operator: Caller) -> None:
+        name = "kite_2026-08-17_2026-08-18_NSE.csv"
+        refused = await operator.http.post(
+            "/brokers/zerodha/upload", params={"name": name}, content=MORE.encode(), headers=BYTES
+        )
+        done = await ended(desk, operator, await upload(operator, MORE, name=name, market_date="2026-08-18"))
+
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/DateAmbiguous")
+        assert (done["problem"], done["outcome"]["market_date"]) == (None, "2026-08-18")
+
     async def test_a_slow_line_may_take_longer_than_other_requests(self, operator: Caller) -> None:
         for layer in operator.http._transport.app.user_middleware:  # before the first request builds them
             if layer.cls is Deadline:

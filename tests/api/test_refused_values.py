@@ -79,6 +79,18 @@ class TestNumbers:
         assert sent.json()["errors"][0]["field"] == f"body.filters.{field}"
         assert asked["errors"][0]["value"] == str(number)
 
+    async def test_a_number_beyond_all_numbers_is_refused_with_what_to_do(self, market_reader: Caller) -> None:
+        asked = await market_reader.told("/search", status=422, query="nifty", strike_from="1e999")
+        sent = await market_reader.http.post(
+            "/search", content=b'{"filters":{"strike_from":1e999}}', headers={"Content-Type": "application/json"}
+        )
+
+        (problem,), (other,) = asked["errors"], sent.json()["errors"]
+        assert (problem["field"], problem["value"]) == ("query.strike_from", "1e999")
+        assert other["field"] == "body.filters.strike_from"
+        assert problem["problem"] == other["problem"] == "is too large"
+        assert problem["remedy"] == other["remedy"] == "Send a smaller number"
+
     async def test_a_price_that_is_no_number_is_refused(self, market_reader: Caller) -> None:
         refused = await market_reader.told("/chains/NIFTY", status=422, price="nan")
 

@@ -26,6 +26,7 @@ WORDS = {
     "decimal": "a decimal number",
 }
 TYPE = re.compile(r"`([^`]+)`")
+BEYOND = "Number out of range"
 ZONELESS = "with a timezone component"
 MALFORMED = re.compile(r"Invalid (?:RFC3339 encoded )?(?P<want>\w+)")
 STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
@@ -57,6 +58,8 @@ def explain(error: msgspec.ValidationError, *, where: str, kind: type[msgspec.St
 def _problem(what: str) -> str:
     if what.endswith(ZONELESS):
         return "has no offset from UTC"
+    if what == BEYOND:
+        return "is too large"
     if want := _wanted(what):
         return f"is not {want}"
     return "is not one of the known values" if what.startswith("Invalid enum value") else f"is refused: {what}"
@@ -65,6 +68,8 @@ def _problem(what: str) -> str:
 def _remedy(what: str, value: object, at: str, kind: type[msgspec.Struct]) -> str:
     if what.endswith(ZONELESS):
         return "Add Z, or an offset such as +05:30"
+    if what == BEYOND:
+        return "Send a smaller number"
     if want := _wanted(what):
         return f"Send {want}"
     if what.startswith("Invalid enum value"):

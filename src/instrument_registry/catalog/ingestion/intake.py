@@ -152,8 +152,9 @@ async def _collect(
             path, modified = fetched.path, fetched.last_modified
         opened = open_dumps(path)
         dumps += [one.dump for one in opened]
-        named = date_in_name(path.name)
-        dates += [(date_in_name(one.dump.name) or named, modified) for one in opened]
+        if asked.market_date is None:  # else names may say what they like
+            named = date_in_name(path.name)
+            dates += [(date_in_name(one.dump.name) or named, modified) for one in opened]
     return dumps, dates
 
 
