@@ -234,6 +234,26 @@ class TestWhatRedisHasNot:
 
         assert set(seen(taken)) == set(range(1, 152))
 
+    async def test_because_it_has_no_memory_is_read_from_the_store(
+        self, database: Database, server: RedisServer
+    ) -> None:
+        taken: list[Handed] = []
+        await create(database)
+        await tell(database, 50)
+        async with relaying(database, server.url), reading(database, server) as reader:
+            await drink(reader, taken, up_to=51)
+            server.do("CONFIG", "SET", "maxmemory", "1")
+            for last in (101, 151):
+                await tell(database, 50)
+                await drink(reader, taken, up_to=last)
+            server.do("CONFIG", "SET", "maxmemory", "0")
+            await reaches(server, 151)
+            await tell(database, 50)
+            await drink(reader, taken, up_to=201)
+
+        assert set(seen(taken)) == set(range(1, 202))
+        assert set(seen(taken).values()) == {1}
+
     async def test_because_an_operator_went_back_is_read_again(self, database: Database, server: RedisServer) -> None:
         taken: list[Handed] = []
         again: list[Handed] = []

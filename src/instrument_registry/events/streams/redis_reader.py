@@ -17,7 +17,7 @@ from redis.exceptions import TimeoutError as RedisSilent
 from instrument_registry.clock import Clock
 from instrument_registry.database import Database
 from instrument_registry.errors import Invalid
-from instrument_registry.events import wire
+from instrument_registry.events import service, wire
 from instrument_registry.events.model import Append, Event, Metadata
 from instrument_registry.events.streams import delivering, layout, reader_storage, redis_streams
 from instrument_registry.events.streams.delivering import LEASE_SECONDS, Ahead
@@ -170,7 +170,7 @@ class Reader:
         now = asyncio.get_running_loop().time()
         if not self._joined and now >= self._join_at:
             self._join_at = now + JOIN_EVERY_SECONDS
-            self._joined = await self._streams.join(self._consumer_id, position=self._reached) is True
+            self._joined = await self._streams.join(self._consumer_id, position=self._reached)
             self._unread, self._claim_at = [], 0.0  # what is still ours there is claimed like a dead one's
         return self._joined
 
@@ -190,9 +190,18 @@ class Reader:
             )
             self._busy = max(len(told), 1)
             self._unread = [(key, entry_id, fields) for key, stream in told for entry_id, fields in stream]
+            if not self._unread and await self._stands_still():
+                self._joined = False
+                return await self._from_store()
         chosen = await self._wanted(self._unread)
         self._unread = []
         return chosen
+
+    async def _stands_still(self) -> bool:
+        """Whether there is more in the log than the relay has brought for a second."""
+        async with self._database.transaction(read_only=True) as tx:
+            head = await service.head_position(tx)
+        return await self._streams.position() < head
 
     async def _from_store(self) -> list[Handed]:
         """The next events from the database, until Redis has all that is ahead."""

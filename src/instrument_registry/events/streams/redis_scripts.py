@@ -97,16 +97,16 @@ redis.call('HSET', KEYS[1], 'floor', ARGV[2])
 return gone
 """
 
-# A group on every stream, from a position on. -1: nothing stands here; -2: what it needs may be gone.
+# A group on every stream, from a position on; 0 when what it needs next is not here, or not yet.
 JOIN = """
-local floor = redis.call('HGET', KEYS[1], 'floor')
-if not floor or redis.call('EXISTS', unpack(KEYS)) ~= #KEYS then return -1 end
-if tonumber(floor) > tonumber(ARGV[2]) then return -2 end
+local marker = redis.call('HMGET', KEYS[1], 'floor', 'position')
+if not marker[2] or redis.call('EXISTS', unpack(KEYS)) ~= #KEYS then return 0 end
+if tonumber(marker[1]) > tonumber(ARGV[2]) or tonumber(marker[2]) < tonumber(ARGV[2]) then return 0 end
 for i = 2, #KEYS do
     local made = redis.pcall('XGROUP', 'CREATE', KEYS[i], ARGV[1], ARGV[2] .. '-0')
     if made.err and not string.find(made.err, 'BUSYGROUP', 1, true) then return made end
 end
-return 0
+return 1
 """
 
 # For each group: its name, how far all is acknowledged, entries in hands, entries not read, streams it is on.

@@ -158,12 +158,13 @@ class Streams:
         told = cast("list[tuple[str, int, int, int, int]]", await self._eval(GROUPS, self.keys))
         return [Group(*one) for one in told]
 
-    async def join(self, group: str, *, position: int) -> bool | None:
-        """See that a group is there, or make it after a position; False when what it needs may not be here.
+    async def join(self, group: str, *, position: int) -> bool:
+        """See that a group is there, or make it after a position; False when what comes next is not here."""
+        return await self._eval(JOIN, self.keys, group, position) == 1
 
-        None when there is nothing here.
-        """
-        return {-1: None, -2: False}.get(cast("int", await self._eval(JOIN, self.keys, group, position)), True)
+    async def position(self) -> int:
+        """Up to where everything has been written; 0 when nothing stands here."""
+        return int(await self.client.hget(self.keys[0], "position") or 0)
 
     async def _eval(self, script: str, keys: Sequence[str], *values: str | int) -> object:
         return await self.client.eval(script, len(keys), *keys, *values)
