@@ -125,6 +125,16 @@ select e.number, e.subject, e.type, e.schema_version, e.data, e.occurred_at
         order by number) as e
 """
 
+TOLD = """
+select count(*), coalesce(array_agg(distinct e.type), '{}'),
+       coalesce(array_agg(distinct e.subject) filter (where e.subject is not null), '{}')
+  from unnest(%(firsts)s::bigint[], %(lasts)s::bigint[], %(earliest)s::timestamptz[], %(latest)s::timestamptz[])
+       as part (first, last, earliest, latest)
+ cross join lateral (
+       select subject, type from events
+        where number between part.first and part.last and recorded_at between part.earliest and part.latest) as e
+"""
+
 SUBJECT = f"""
 select e.number, e.subject, e.type, e.schema_version, e.data, e.occurred_at, {COLUMNS}, p.position
   from events e
@@ -153,6 +163,10 @@ with taken as (
 )
 select count(*), coalesce(sum(facts), 0) from placed
 """
+
+# Nothing of it has to outlive a crash; and its commit holds a lock of the whole server, so that waiting for the disk
+# there would let as many notifications through a second as the disk syncs.
+NOTIFY = "select pg_notify(%s, %s), set_config('synchronous_commit', 'off', true)"
 
 MONTHS_AHEAD = """
 select count(*) from (
@@ -256,15 +270,25 @@ async def of_stream(tx: Transaction, stream: str, *, after: int, last: int) -> l
 
 async def events(tx: Transaction, parts: Sequence[Interval], *, types: Sequence[str] | None) -> list[Told]:
     """The facts of these numbers; those of one interval follow each other in order."""
-    values = {
+    values = _bounds(parts) | {"types": None if types is None else list(types)}
+    rows: list[Told] = await (await tx.execute(EVENTS, values)).fetchall()
+    return rows
+
+
+async def told(tx: Transaction, parts: Sequence[Interval]) -> tuple[int, list[str], list[str]]:
+    """How many facts have these numbers, of which types, and about whom."""
+    row = await (await tx.execute(TOLD, _bounds(parts))).fetchone()
+    assert row is not None
+    return row[0], row[1], row[2]
+
+
+def _bounds(parts: Sequence[Interval]) -> dict[str, object]:
+    return {
         "firsts": [part.first for part in parts],
         "lasts": [part.last for part in parts],
         "earliest": [part.earliest for part in parts],
         "latest": [part.latest for part in parts],
-        "types": None if types is None else list(types),
     }
-    rows: list[Told] = await (await tx.execute(EVENTS, values)).fetchall()
-    return rows
 
 
 async def about(tx: Transaction, subject: str, *, after_number: int, limit: int) -> list[Event]:
@@ -304,9 +328,9 @@ async def listen(session: Transaction, channel: str) -> None:
     await session.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
 
 
-async def notify(tx: Transaction, channel: str) -> None:
-    """Wake whoever listens to a channel."""
-    await tx.execute(sql.SQL("notify {}").format(sql.Identifier(channel)))
+async def notify(tx: Transaction, channel: str, payload: str = "") -> None:
+    """Wake whoever listens to a channel, with a text for them; for a transaction that does nothing else."""
+    await tx.execute(NOTIFY, (channel, payload))
 
 
 async def heard(session: Transaction, *, timeout_seconds: float) -> None:

@@ -9,7 +9,6 @@ import structlog
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.events import storage as log_storage
 from instrument_registry.events.service import SEQUENCED
-from instrument_registry.events.streams import storage
 
 # Sent in transactions of their own, with a consumer's name: a notification takes a lock of the whole server at commit.
 MOVED = "consumers_moved"
@@ -102,6 +101,6 @@ async def wake(database: Database, consumer_id: str) -> None:
     """Let whoever serves a consumer look again, after a commit."""
     try:
         async with database.transaction() as tx:
-            await storage.notify(tx, MOVED, consumer_id)
+            await log_storage.notify(tx, MOVED, consumer_id)
     except DatabaseUnavailable as error:  # what was committed stays so, and they look again by themselves
         log.warning("streams.not_woken", consumer_id=consumer_id, reason=str(error))

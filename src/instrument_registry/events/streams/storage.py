@@ -63,7 +63,11 @@ returning extract(epoch from clock_timestamp() - progressed_at)
 """
 
 # Two statements: the second must see what somebody did for whom the first had to wait.
-LOCK = "select reached, generation from consumers where consumer_id = %(consumer_id)s for update"
+# What is handed out need not have reached the disk: if the server falls, it is handed out again.
+LOCK = """
+select reached, generation, set_config('synchronous_commit', 'off', true)
+  from consumers where consumer_id = %(consumer_id)s for update
+"""
 STILL_HELD = """
 select 1 from consumer_streams
  where stream_id = %(stream_id)s and generation = %(generation)s and alive_until > clock_timestamp()
@@ -325,7 +329,7 @@ async def lock_held(tx: Transaction, hold: Hold) -> int | None:
     row = await (await tx.execute(LOCK, {"consumer_id": hold.consumer_id})).fetchone()
     if row is None:
         return None
-    reached, generation = row
+    reached, generation, _ = row
     held = await tx.execute(STILL_HELD, {"stream_id": hold.stream_id, "generation": generation})
     return int(reached) if await held.fetchone() is not None else None
 
@@ -439,11 +443,6 @@ async def bury(tx: Transaction, consumer_id: str, positions: Sequence[int], *, o
     """Make dead letters of deliveries; their ids by position."""
     values = {"consumer_id": consumer_id, "positions": list(positions), "otherwise": otherwise}
     return {position: letter for letter, position in await (await tx.execute(BURY, values)).fetchall()}
-
-
-async def notify(tx: Transaction, channel: str, consumer_id: str) -> None:
-    """Wake whoever serves a consumer."""
-    await tx.execute("select pg_notify(%s, %s)", (channel, consumer_id))
 
 
 def _standing(
