@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     event_broker_url: Annotated[SecretStr | None, AfterValidator(_broker_url)] = None
     event_batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
     event_ordering_guarantee: Literal["none", "partition", "global"] = "partition"
+    # Who is sent every new checkpoint of the audit, guarded as webhooks are; such an address may hold a secret.
+    audit_witness_url: SecretStr | None = None
     log_format: Annotated[str, Field(pattern="^(auto|json|pretty)$")] = "auto"
     log_level: Annotated[str, Field(pattern="^(auto|debug|info|warning|error)$")] = "auto"
 

@@ -5,6 +5,7 @@ import random
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -12,18 +13,20 @@ import psycopg
 import pytest
 import pytest_asyncio
 import rfc8785
+from aiohttp import web
 
 from conftest import DatabaseUrls
 from facts import METADATA, Counted, catch_up, counted, renamed
 from instrument_registry import events
 from instrument_registry.database import Database, Transaction
 from instrument_registry.events import Metadata
-from instrument_registry.events.audit import inspection, merkle, service
+from instrument_registry.events.audit import inspection, merkle, service, witness
 from instrument_registry.events.audit.checkpoints import BadCheckpoint, read_note
 from instrument_registry.events.audit.model import NotUnderCheckpoint, RecordNotFound, SizeUnknown, Wanted
 from instrument_registry.events.audit.outside import Outside, read_checkpoints
 from instrument_registry.events.audit.sealer import AuditBroken, Sealer, prepare, store_tiles
 from instrument_registry.events.audit.verification import Tampered, Verdict
+from instrument_registry.events.webhooks.addresses import guard_of
 
 NOON = datetime(2026, 8, 18, 6, 30, tzinfo=UTC)
 CALLER = Metadata(actor="api_key:aaaaaaaaaaaaaaaa", correlation_id="c-7", source="http", address="192.0.2.7")
@@ -272,6 +275,41 @@ class TestSealing:
 
         with pytest.raises(AuditBroken, match="is of instrument-registry/"):
             await log.sign()
+
+    async def test_a_witness_is_sent_each_new_checkpoint_until_it_takes_it(self, log: Log) -> None:
+        await tell(log.database, renamed())
+        await log.sign()
+        heard: list[str] = []
+
+        async def take(request: web.Request) -> web.Response:
+            heard.append(await request.text())
+            return web.Response(status=500 if len(heard) == 1 else 204)
+
+        app = web.Application()
+        app.router.add_post("/checkpoints", take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        guard = guard_of([ip_network("127.0.0.0/8")])
+        url = f"http://127.0.0.1:{port}/checkpoints"
+        sending = asyncio.create_task(
+            witness.run(log.database, url, guard=guard, clock=log.clock, poll_seconds=0.02, again_seconds=0.02)
+        )
+        async with asyncio.timeout(20):
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+            await tell(log.database, renamed())
+            await log.sign()
+            while len(heard) < 3:
+                await asyncio.sleep(0.01)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await runner.cleanup()
+
+        assert heard[0] == heard[1] != heard[2]
+        assert [note.text for note in read_checkpoints(log.outside.checkpoints)] == heard[1:]
 
 
 class TestFinding:

@@ -6,7 +6,7 @@ A worker that returns has finished for good; one that fails is started again aft
 from collections.abc import Awaitable, Callable
 
 from instrument_registry.wiring import Registry
-from instrument_registry.workers.audit import seal_audit
+from instrument_registry.workers.audit import seal_audit, tell_witness
 from instrument_registry.workers.configure import follow_configuration, make_scheduled_changes
 from instrument_registry.workers.consumers import watch_consumers
 from instrument_registry.workers.deliver import deliver
@@ -23,6 +23,7 @@ Worker = Callable[[Registry], Awaitable[None]]
 WORKERS: dict[str, Worker] = {
     "sequencer": sequence,
     "audit": seal_audit,
+    "audit_witness": tell_witness,
     "demo": load_demo,
     "jobs": work_jobs,
     "schedules": keep_schedules,
