@@ -14,11 +14,11 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 import instrument_registry.clock
-from facts import AT, METADATA, counted, renamed
+from facts import AT, METADATA, catch_up, counted, renamed
 from instrument_registry import events
 from instrument_registry.catalog.events import InstrumentDelisted
 from instrument_registry.database import Database
-from instrument_registry.events.webhooks import resending, service
+from instrument_registry.events.webhooks import resending, service, spreading, storage
 from instrument_registry.events.webhooks.model import DeliveryStatus, Endpoint, EndpointState, Health, Plan
 from instrument_registry.events.webhooks.sending import retry_after
 from instrument_registry.sealing import sealer_in
@@ -298,6 +298,37 @@ class TestGivingUp:
 
         health = (await found(database, endpoint))[1]
         assert (health.failing_since, health.failures, health.last_success_at is not None) == (None, 0, True)
+
+
+class TestSeveralDeliverers:
+    async def test_of_two_one_delivers_and_the_other_takes_over(
+        self, database: Database, tmp_path: Path, receiver: Receiver
+    ) -> None:
+        endpoint, _ = await endpoint_at(database, tmp_path, receiver.url, event_types=("test.*",))
+        async with delivering_from(database, tmp_path):
+            await tell(database, *(counted(number) for number in range(5)))
+            await settled(database, endpoint, 5)
+            async with delivering_from(database, tmp_path, sequenced=False):
+                await tell(database, *(counted(number) for number in range(5, 10)))
+                await settled(database, endpoint, 10)
+        async with delivering_from(database, tmp_path):
+            await tell(database, counted(10))
+            await settled(database, endpoint, 11)
+
+        assert sorted(json.loads(one.body)["data"]["number"] for one in receiver.requests) == list(range(11))
+
+    async def test_who_was_taken_for_dead_hands_nothing_on(self, database: Database, tmp_path: Path) -> None:
+        await endpoint_at(database, tmp_path, "https://1.1.1.1/", event_types=("test.*",))
+        await tell(database, counted(1))
+        await catch_up(database)
+        at = clock()
+        async with database.transaction() as tx:
+            page = await events.read(tx, after=0)
+            before = await storage.position(tx)
+        await spreading.spread(database, spreading.Known(), at=at)
+
+        async with database.transaction() as tx:
+            assert await storage.move(tx, before, page.position) is False
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,10 @@ over after a crash sends again what was under way, under the same ids, and forge
 """
 
 import asyncio
-import heapq
 import random
 from collections import Counter as Counted
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from math import inf
-from operator import attrgetter
 
 import psycopg
 import structlog
@@ -22,9 +19,9 @@ from instrument_registry.clock import Clock
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.errors import Unavailable
 from instrument_registry.events import storage as log_storage
-from instrument_registry.events.service import SEQUENCED
+from instrument_registry.events.service import SEQUENCED, heed_cancellation
 from instrument_registry.events.webhooks import queue, recording, service, signing, spreading, storage
-from instrument_registry.events.webhooks.lanes import PROBES_EVERY_SECONDS, Lane, Probes
+from instrument_registry.events.webhooks.lanes import Lane, Lanes
 from instrument_registry.events.webhooks.messages import Message
 from instrument_registry.events.webhooks.model import (
     GONE,
@@ -76,6 +73,7 @@ async def run(
                 except* Unavailable as failures:
                     log.warning("webhooks.wait", reason=str(failures.exceptions[0]))
                     deliverer.forget_what_was_read()
+                heed_cancellation()
                 await asyncio.sleep(poll_seconds)
         finally:
             await deliverer.finish()
@@ -97,16 +95,12 @@ class Deliverer:
         self._database, self._sender, self._sealer = database, sender, sealer
         self._clock, self._plan, self._chance = clock, plan, chance
         self._reading, self._known = Reading(), spreading.Known()
-        self._lanes: dict[int, Lane] = {}
+        self._lanes = Lanes()
         self._generation: tuple[int, int] | None = None
         self._held: set[int] = set()  # read and not kept yet: not to be read again
         self._outcomes: list[Outcome] = []
-        self._again: list[tuple[float, int]] = []  # when the next try of which endpoint is due
-        self._wakes_at = inf
-        self._stirring: set[int] = set()  # endpoints for which something may go out
-        self._probes = Probes()
         self._attempts: set[asyncio.Task[None]] = set()
-        self._news, self._work, self._done = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._news, self._done = asyncio.Event(), asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
 
     async def lead(self, *, poll_seconds: float) -> None:
@@ -121,7 +115,8 @@ class Deliverer:
             self._failed = asyncio.get_running_loop().create_future()
             await self._keep()
             await self._reload()
-            self._look_for(self._lanes)
+            heed_cancellation()
+            self._lanes.look_for(self._lanes.by_endpoint)
             self._news.set()
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._hear(session, poll_seconds))
@@ -132,7 +127,7 @@ class Deliverer:
 
     def forget_what_was_read(self) -> None:
         """Start again from the table; what is under way goes on, and its outcome is kept later."""
-        for lane in self._lanes.values():
+        for lane in self._lanes.by_endpoint.values():
             self._held.difference_update(one.id for one, _ in lane.ready)
             lane.ready.clear()
 
@@ -151,82 +146,60 @@ class Deliverer:
         loop = asyncio.get_running_loop()
         polled = counted = loop.time()
         while True:
+            heed_cancellation()
             channel = await _heard(session, poll_seconds)
             if channel == SEQUENCED:
                 self._news.set()
             if channel == service.CHANGED or loop.time() - polled >= poll_seconds:
                 polled = loop.time()
                 await self._reload()
-                self._look_for(self._lanes)
+                self._lanes.look_for(self._lanes.by_endpoint)
                 self._news.set()
-                self._work.set()
             if loop.time() - counted >= COUNTED_EVERY_SECONDS:
                 counted = loop.time()
                 await self._count()
 
     async def _spread(self) -> None:
         while True:
+            heed_cancellation()
             await self._news.wait()
             self._news.clear()
             while True:
+                heed_cancellation()
                 at = self._clock()
                 step = await spreading.spread(self._database, self._known, at=at)
                 self._reading.keep(step.events)
-                self._look_for(step.made)
+                self._lanes.look_for(step.made)
                 if not step.moved:
                     break
+            heed_cancellation()
             again = await spreading.spread_replays(self._database, at=self._clock())
-            self._look_for(again.made)
+            self._lanes.look_for(again.made)
             if again.moved:
                 self._news.set()  # the next page, after what is new
 
     async def _take(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self._work.clear()
             now = loop.time()
-            while self._again and self._again[0][0] <= now:
-                self._look_for([heapq.heappop(self._again)[1]])
-            well, unwell = self._stirred(now)
-            probed = sorted(unwell, key=attrgetter("failures"))[: self._probes.left(now)]
-            rooms = {lane.endpoint.id: lane.room() for lane in (*well, *probed) if lane.more and lane.runs_dry()}
+            chosen = self._lanes.chosen(now)
+            rooms = {lane.endpoint.id: lane.room() for lane in chosen if lane.more and lane.runs_dry()}
             if rooms:
                 await self._read(rooms)
-            for lane in (*well, *probed):
+            for lane in chosen:
                 self._start(lane)
-            if len(unwell) > len(probed):
-                heapq.heappush(self._again, (now + PROBES_EVERY_SECONDS, unwell[-1].endpoint.id))
-            self._wakes_at = self._again[0][0] if self._again else inf
-            try:
-                async with asyncio.timeout_at(None if self._wakes_at == inf else max(self._wakes_at, now + 0.001)):
-                    await self._work.wait()
-            except TimeoutError:
-                continue
-
-    def _stirred(self, now: float) -> tuple[list[Lane], list[Lane]]:
-        """Endpoints for which something may go out now, those that are well apart from the others."""
-        well: list[Lane] = []
-        unwell: list[Lane] = []
-        for id_ in list(self._stirring):
-            lane = self._lanes.get(id_)
-            if lane is None or not lane.keys or not (lane.more or lane.ready) or (lane.under_way and not lane.well):
-                self._stirring.discard(id_)  # whatever changes that stirs it again
-            elif lane.shut_until > now:
-                self._stirring.discard(id_)
-                self._look_at(lane.shut_until, id_)
-            else:
-                (well if lane.well else unwell).append(lane)
-        return well, unwell
+            heed_cancellation()
+            await self._lanes.wait(now)
 
     async def _read(self, rooms: dict[int, int]) -> None:
         for endpoint in rooms:
-            self._lanes[endpoint].more = False  # what comes from now on sets it again
+            self._lanes.by_endpoint[endpoint].more = False  # what comes from now on sets it again
         async with self._database.transaction(read_only=True) as tx:
             found = await queue.due(tx, rooms, held=self._held, now=self._clock())
             await self._reading.load(tx, [one.position for one in found if one.position is not None])
         got = Counted(one.endpoint_id for one in found)
         for one in found:
-            lane = self._lanes.get(one.endpoint_id)
+            lane = self._lanes.by_endpoint.get(one.endpoint_id)
             if lane is None:  # paused meanwhile
                 continue
             self._held.add(one.id)
@@ -236,11 +209,11 @@ class Deliverer:
                 self._done.set()
             else:
                 lane.ready.append((one, message))
-        self._look_for(endpoint for endpoint, count in got.items() if count == rooms[endpoint])
+        self._lanes.look_for(endpoint for endpoint, count in got.items() if count == rooms[endpoint])
 
     def _start(self, lane: Lane) -> None:
         now = asyncio.get_running_loop().time()
-        while lane.may_send(now) and (lane.well or self._probes.take(now)):
+        while lane.may_send(now) and (lane.well or self._lanes.probes.take(now)):
             delivery, message = lane.ready.popleft()
             lane.under_way += 1
             attempt = asyncio.create_task(self._attempt(lane, delivery, message))
@@ -273,12 +246,13 @@ class Deliverer:
         if lane.well:
             self._start(lane)
             if lane.more and lane.runs_dry():
-                self._look_for([delivery.endpoint_id])
+                self._lanes.look_for([delivery.endpoint_id])
         else:
-            self._look_at(max(lane.shut_until, loop.time()), delivery.endpoint_id)
+            self._lanes.look_at(max(lane.shut_until, loop.time()), delivery.endpoint_id)
 
     async def _record(self) -> None:
         while True:
+            heed_cancellation()
             await self._done.wait()
             await asyncio.sleep(GATHERED_SECONDS)
             self._done.clear()
@@ -293,11 +267,11 @@ class Deliverer:
         loop_now, now = asyncio.get_running_loop().time(), self._clock()
         for one in outcomes:
             self._held.discard(one.delivery.id)
-            lane = self._lanes.get(one.delivery.endpoint_id)
+            lane = self._lanes.by_endpoint.get(one.delivery.endpoint_id)
             if one.due_at is not None:
-                self._look_at(loop_now + (one.due_at - now).total_seconds(), one.delivery.endpoint_id)
+                self._lanes.look_at(loop_now + (one.due_at - now).total_seconds(), one.delivery.endpoint_id)
             if lane is not None and lane.endpoint.wanted.ordered:
-                self._look_for([lane.endpoint.id])
+                self._lanes.look_for([lane.endpoint.id])
         if disabled:
             await self._reload()
 
@@ -310,23 +284,23 @@ class Deliverer:
                 return
             endpoints = {one.id: one for one in await storage.in_state(tx, [EndpointState.ACTIVE])}
             secrets = await storage.secrets_of(tx, list(endpoints), at=at)
-            health = await storage.health_of(tx, endpoints.keys() - self._lanes.keys())
+            health = await storage.health_of(tx, endpoints.keys() - self._lanes.by_endpoint.keys())
         self._generation = generation
-        for gone in self._lanes.keys() - endpoints.keys():
-            self._held.difference_update(one.id for one, _ in self._lanes.pop(gone).ready)
+        for gone in self._lanes.by_endpoint.keys() - endpoints.keys():
+            self._held.difference_update(one.id for one, _ in self._lanes.by_endpoint.pop(gone).ready)
         for id_, endpoint in endpoints.items():
-            lane = self._lanes.get(id_)
+            lane = self._lanes.by_endpoint.get(id_)
             if lane is not None and lane.endpoint.version == endpoint.version:
                 continue
             keys = self._opened(endpoint, [one for one in secrets if one.endpoint_id == id_])
             if lane is None:
                 before = health.get(id_, Health())
-                self._lanes[id_] = Lane(
+                self._lanes.by_endpoint[id_] = Lane(
                     endpoint=endpoint, keys=keys, failures=before.failures, proven=before.last_success_at is not None
                 )
             else:
                 lane.endpoint, lane.keys = endpoint, keys
-            self._look_for([id_])
+            self._lanes.look_for([id_])
 
     def _opened(self, endpoint: Endpoint, secrets: Sequence[SealedSecret]) -> list[tuple[Key, datetime | None]]:
         scheme = endpoint.wanted.signature
@@ -345,21 +319,6 @@ class Deliverer:
         WAITING.set(sum(count for count, _ in waiting.values()))
         now = self._clock()
         OLDEST.set(max(((now - since).total_seconds() for _, since in waiting.values()), default=0.0))
-
-    def _look_for(self, endpoints: Iterable[int]) -> None:
-        """Something may lie in the table for these."""
-        for endpoint in endpoints:
-            if endpoint in self._lanes:
-                self._lanes[endpoint].more = True
-                self._stirring.add(endpoint)
-                self._work.set()
-
-    def _look_at(self, time: float, endpoint: int) -> None:
-        """At this time something may lie in the table."""
-        if time < inf:
-            heapq.heappush(self._again, (time, endpoint))
-            if time < self._wakes_at:
-                self._work.set()
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         self._attempts.discard(attempt)

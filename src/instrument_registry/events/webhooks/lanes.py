@@ -1,10 +1,14 @@
 """What one process knows of each endpoint while it sends: what lies ready, what is under way, how it has been going."""
 
+import asyncio
+import contextlib
+import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from math import inf
+from operator import attrgetter
 
 from instrument_registry.events.webhooks.messages import Message
 from instrument_registry.events.webhooks.model import Delivery, Endpoint, Plan
@@ -15,6 +19,7 @@ UNWELL_AFTER = 2  # failures without a success between them
 # Endpoints that take nothing, and those nobody has heard of yet, share so many attempts: however many there are, the
 # others do not wait for them.
 PROBES_PER_SECOND, PROBES_AT_ONCE, PROBES_EVERY_SECONDS = 100, 20, 0.05
+SOONEST_SECONDS = 0.001
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,6 +43,10 @@ class Lane:
     def well(self) -> bool:
         """Whether it is known to take what it is sent."""
         return self.proven and self.failures < UNWELL_AFTER
+
+    def stirs(self) -> bool:
+        """Whether there is anything to be done for it, as soon as it is not shut."""
+        return bool(self.keys and (self.more or self.ready)) and (self.well or not self.under_way)
 
     def width(self) -> int:
         """How many requests may be under way: all it wants, or one as long as it is not known to be well."""
@@ -96,3 +105,59 @@ class Probes:
             return False
         self._left -= 1
         return True
+
+
+class Lanes:
+    """The lanes of every endpoint, and when to look at which: nothing is looked at for which nothing may go out."""
+
+    def __init__(self) -> None:
+        self.by_endpoint: dict[int, Lane] = {}
+        self.probes = Probes()
+        self._stirring: set[int] = set()
+        self._later: list[tuple[float, int]] = []
+        self._wakes_at = inf
+        self._stirred = asyncio.Event()
+
+    def look_for(self, endpoints: Iterable[int]) -> None:
+        """Something may lie in the table for these."""
+        for endpoint in endpoints:
+            if endpoint in self.by_endpoint:
+                self.by_endpoint[endpoint].more = True
+                self._stirring.add(endpoint)
+                self._stirred.set()
+
+    def look_at(self, time: float, endpoint: int) -> None:
+        """From this time on something may lie in the table for this one."""
+        if time < inf:
+            heapq.heappush(self._later, (time, endpoint))
+            if time < self._wakes_at:
+                self._stirred.set()
+
+    def chosen(self, now: float) -> list[Lane]:
+        """Those for which something may go out now: all that are well, and a few of the others."""
+        self._stirred.clear()
+        while self._later and self._later[0][0] <= now:
+            self.look_for([heapq.heappop(self._later)[1]])
+        well: list[Lane] = []
+        unwell: list[Lane] = []
+        for endpoint in list(self._stirring):
+            lane = self.by_endpoint.get(endpoint)
+            if lane is None or not lane.stirs():
+                self._stirring.discard(endpoint)  # whatever changes that stirs it again
+            elif lane.shut_until > now:
+                self._stirring.discard(endpoint)
+                self.look_at(lane.shut_until, endpoint)
+            else:
+                (well if lane.well else unwell).append(lane)
+        probed = sorted(unwell, key=attrgetter("failures"))[: self.probes.left(now)]
+        if len(unwell) > len(probed):
+            self.look_at(now + PROBES_EVERY_SECONDS, unwell[-1].endpoint.id)
+        return well + probed
+
+    async def wait(self, now: float) -> None:
+        """Wait until there is something to look at."""
+        self._wakes_at = max(self._later[0][0], now + SOONEST_SECONDS) if self._later else inf
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(None if self._wakes_at == inf else self._wakes_at):
+                await self._stirred.wait()
+        self._wakes_at = inf
