@@ -1,6 +1,7 @@
 """What it costs to follow the facts over HTTP, and how soon one hears: a running instance, a consumer beside it.
 
-Receipt is from just before the commit to the consumer's hands, the consumer acknowledging everything.
+Receipt is from just before the commit to the consumer's hands, the consumer acknowledging everything; its reference is
+whoever follows the log by the database itself, in the same moment.
 Run: python bench/streams.py [--seconds 10] [--facts 40000]
 """
 
@@ -35,6 +36,7 @@ from instrument_registry.settings import Settings
 TARGETS = {"receipt_p50_ms": 50, "receipt_p99_ms": 250, "idle_share_of_a_core": 0.02}
 RATE_PER_SECOND = 200
 BATCH = 1_000
+TYPE = "external.bench"
 METADATA = events.Metadata(actor="bench", correlation_id="bench")
 STREAM = "/api/v1/internal/instrument-registry/events/stream"
 
@@ -83,6 +85,13 @@ class Bench:
             if len(waits) >= count:
                 done.set()
 
+        bare: list[float] = []
+
+        async def reference(after: int) -> None:
+            async for page in events.follow(self.database, after=after):
+                at = time.perf_counter()
+                bare.extend(at - committed[json.loads(one.data)["n"]] for one in page.events if one.type == TYPE)
+
         at_once = asyncio.Semaphore(16)
 
         async def send(number: int) -> None:
@@ -93,6 +102,8 @@ class Bench:
                 await events.wake(self.database)
 
         receiving = asyncio.create_task(self._consumer("receipts").run(receive))
+        async with self.database.transaction(read_only=True) as tx:
+            beside = asyncio.create_task(reference(await events.head_position(tx)))
         await asyncio.sleep(2)
         began, before = time.perf_counter(), self._spent()
         sending = []
@@ -104,11 +115,13 @@ class Bench:
         await asyncio.wait_for(done.wait(), 60)
         for kind, seconds in self._spent().items():
             self.found[f"receipt_cpu_{kind}_ms"] = round((seconds - before.get(kind, 0.0)) / count * 1000, 2)
-        receiving.cancel()
-        await asyncio.gather(receiving, return_exceptions=True)
-        waits.sort()
-        self.found["receipt_p50_ms"] = round(waits[len(waits) // 2] * 1000, 1)
-        self.found["receipt_p99_ms"] = round(waits[len(waits) * 99 // 100] * 1000, 1)
+        for task in (receiving, beside):
+            task.cancel()
+        await asyncio.gather(receiving, beside, return_exceptions=True)
+        for name, measured in (("receipt", waits), ("receipt_reference_by_database", bare)):
+            measured.sort()
+            self.found[f"{name}_p50_ms"] = round(measured[len(measured) // 2] * 1000, 1)
+            self.found[f"{name}_p99_ms"] = round(measured[len(measured) * 99 // 100] * 1000, 1)
 
     async def catch_up(self) -> None:
         """What has piled up: looked at alone, and by consumers who acknowledge every event."""
@@ -171,7 +184,7 @@ class Bench:
 
 def told(number: int) -> External:
     """Something small that somebody else tells."""
-    return External(occurred_at=now(), name="external.bench", about=f"I{number % 500}", text=json.dumps({"n": number}))
+    return External(occurred_at=now(), name=TYPE, about=f"I{number % 500}", text=json.dumps({"n": number}))
 
 
 async def _nothing(_: Event) -> None:
