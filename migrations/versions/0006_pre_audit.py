@@ -23,6 +23,7 @@ def upgrade() -> None:
         ) partition by range (at);
         create index audit_records_actor on instrument_registry.audit_records (actor, number);
         create index audit_records_subject on instrument_registry.audit_records (subject, number);
+        create index audit_records_action on instrument_registry.audit_records (action, number);
         create index audit_records_correlation on instrument_registry.audit_records (correlation_id, number);
 
         -- The tree's leaves, in the order of the events: written by the sealer alone, never dropped.

@@ -16,7 +16,7 @@ import rfc8785
 from aiohttp import web
 
 from conftest import DatabaseUrls
-from facts import METADATA, Counted, catch_up, counted, renamed
+from facts import METADATA, catch_up, counted, renamed
 from instrument_registry import events
 from instrument_registry.database import Database, Transaction
 from instrument_registry.events import Metadata
@@ -26,6 +26,7 @@ from instrument_registry.events.audit.model import NotUnderCheckpoint, RecordNot
 from instrument_registry.events.audit.outside import Outside, read_checkpoints
 from instrument_registry.events.audit.sealer import AuditBroken, Sealer, prepare, store_tiles
 from instrument_registry.events.audit.verification import Tampered, Verdict
+from instrument_registry.events.model import External
 from instrument_registry.events.webhooks.addresses import guard_of
 
 NOON = datetime(2026, 8, 18, 6, 30, tzinfo=UTC)
@@ -141,10 +142,7 @@ class TestARecord:
         assert len(await texts(database)) == 1
 
     async def test_is_not_written_for_facts_that_are_not_ours(self, database: Database) -> None:
-        class External(Counted):
-            audited = False
-
-        await tell(database, External(occurred_at=NOON, number=1))
+        await tell(database, External(occurred_at=NOON, name="external.said", about=None, text='{"number":1e300}'))
 
         assert await texts(database) == []
 

@@ -72,6 +72,8 @@ class Fact:
 class External(Fact):
     """Something that others tell: its type is theirs, its data a JSON object of theirs."""
 
+    audited: ClassVar[bool] = False  # it is no change of ours, and it stands in the log
+
     name: str
     about: str | None
     text: str
