@@ -1,9 +1,11 @@
 """An index that followed changes answers like one built anew."""
 
 import threading
+from collections.abc import Iterator
 from datetime import date
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,3 +196,19 @@ def test_what_was_forgotten_leaves_the_memory():
 
     assert len(index.view.shelf.arena) < 2.5 * size
     assert index.search(Query(text="share", limit=1)).total == 499
+
+
+def test_rows_that_break_off_leave_no_trace() -> None:
+    first = [cash(KEYS[0], number=1, name="RELIANCE INDUSTRIES LTD")]
+    second = cash(KEYS[2], number=3, name="Eternal Limited")
+    index = Index.build(first, TODAY, aliases=ALIASES)
+
+    def broken() -> Iterator[IndexRow]:
+        yield from (second._replace(id=number) for number in range(10, 3_000))
+        raise ConnectionError("the database went away")
+
+    with pytest.raises(ConnectionError):
+        index.apply(broken(), position=1)
+    index.apply([second], position=2)
+
+    assert answers(index) == answers(Index.build([*first, second], TODAY, position=2, aliases=ALIASES))

@@ -26,16 +26,16 @@ from instrument_registry.errors import Unavailable
 DAY_INDEXES_MAX = 4
 DAY_TIMEOUT_SECONDS = 28.0
 STOPPING = "This process is stopping; ask again, another one answers"
-# So many facts are read at once; a run of more is streamed into the index beside those who search.
+# A change of more instruments is streamed into the index beside those who search.
 APPLY_MAX = 10_000
-# A run of more facts than this share of the rows is read anew as a whole, which is then the quicker way.
+# A change of more than this share of the rows is read anew as a whole, which is then the quicker way.
 APPLY_SHARE = 0.6
+FACTS_EACH = 3  # of an instrument that changes, at most as a rule
 # Facts of this long a silence are looked for even when nobody notified.
 POLL_SECONDS = 0.5
 # Who has not seen for this long that there is no fact more, whatever the reason, may have missed one.
 SILENCE_SECONDS = 2.0
 DIGESTS_MAX = 1_000
-TOLD_AT_ONCE = 2_000  # facts: few enough that nobody who searches waits for them
 INSTRUMENT = "instrument."
 # What may bring other names: operators' aliases, and changed symbols that operators or an exchange's file declare.
 NAMING = ("alias.", "declaration.", "ingestion.applied")
@@ -248,7 +248,8 @@ class LiveCatalogue:
         self._changed()
 
     async def _take(self, page: events.Page, *, after: int) -> None:
-        if page.position - after > max(APPLY_MAX, APPLY_SHARE * len(self.index.view.columns)):
+        rows_max = max(APPLY_MAX, APPLY_SHARE * len(self.index.view.columns))
+        if page.position - after > FACTS_EACH * rows_max:
             await self._start()
             return
         async with self._database.transaction(read_only=True) as tx:
@@ -257,6 +258,9 @@ class LiveCatalogue:
             few = len(ids) <= APPLY_MAX
             rows = await feed.read_some(tx, self.index.view.as_of, named=ids) if ids and few else []
             renamed = await names.read_aliases(tx) if naming else None
+        if len(ids) > rows_max:
+            await self._start()
+            return
         if few:
             await asyncio.to_thread(self.index.apply, rows, ids, position=page.position, aliases=renamed)
         else:
@@ -325,14 +329,9 @@ class LiveCatalogue:
 
 async def _told(tx: Transaction, page: events.Page, *, after: int) -> tuple[set[str], bool]:
     """Which instruments the facts up to a page's end tell of, and whether they may bring other names."""
-    subjects: set[str] = set()
-    naming = False
-    passed_over = len(page.events) < page.position - after
-    for position in range(after, page.position, TOLD_AT_ONCE) if passed_over else (after,):
-        limit = min(TOLD_AT_ONCE, page.position - position)
-        part = await events.read(tx, after=position, limit=limit) if passed_over else page
-        subjects.update(
-            event.subject for event in part.events if event.type.startswith(INSTRUMENT) and event.subject is not None
-        )
-        naming = naming or any(event.type.startswith(NAMING) for event in part.events)
-    return subjects, naming
+    if len(page.events) < page.position - after:  # a bulk run, passed over
+        types, subjects = await events.told(tx, after=after, until=page.position)
+    else:
+        types = [event.type for event in page.events]
+        subjects = [event.subject for event in page.events if event.type.startswith(INSTRUMENT) and event.subject]
+    return set(subjects), any(kind.startswith(NAMING) for kind in types)

@@ -27,6 +27,7 @@ from instrument_registry.events.service import (
     read,
     read_about,
     read_stream,
+    told,
     waiting,
     wake,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "read",
     "read_about",
     "read_stream",
+    "told",
     "waiting",
     "wake",
 ]

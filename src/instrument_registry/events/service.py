@@ -164,6 +164,17 @@ async def read(
     return Page(await _events(tx, parts, types=types), end if newest.bulk and not bulk else min(end, last))
 
 
+async def told(tx: Transaction, *, after: int, until: int) -> tuple[list[str], list[str]]:
+    """The types of the events at the positions after one up to another, and whom they are about. Raises: Archived."""
+    first, last = after + 1, until
+    there = await storage.sequenced(tx, first=first, last=last)
+    parts = [_within(item, item.position, first=first, last=last) for item in there if item.position is not None]
+    facts, types, subjects = await storage.told(tx, model.intervals(parts))
+    if facts < sum(part.facts for part in parts):
+        await _see_none_is_gone(tx, parts)
+    return types, subjects
+
+
 async def read_stream(tx: Transaction, stream: str, *, after_version: int = 0, limit: int = 1000) -> list[Event]:
     """The events of a stream after a version, in the order of versions, whether they have a position yet or not."""
     _bounded(limit)
