@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from standardwebhooks import Webhook
+from standardwebhooks.webhooks import WebhookVerificationError
 
 import instrument_registry.clock
 from facts import AT, METADATA, catch_up, counted, renamed
@@ -22,7 +23,7 @@ from instrument_registry.events.webhooks import resending, service, spreading, s
 from instrument_registry.events.webhooks.model import DeliveryStatus, Endpoint, EndpointState, Health, Plan
 from instrument_registry.events.webhooks.sending import retry_after
 from instrument_registry.sealing import sealer_in
-from receivers import QUICK, Receiver, deliveries, delivering_from, endpoint_at, receiving, settled
+from receivers import QUICK, Received, Receiver, deliveries, delivering_from, endpoint_at, receiving, settled
 
 clock = instrument_registry.clock.now
 
@@ -140,29 +141,15 @@ class TestWhatIsSent:
     ) -> None:
         endpoint, first = await endpoint_at(database, tmp_path, receiver.url, event_types=("test.*",))
         async with delivering_from(database, tmp_path):
-            await tell(database, counted(1))
-            await settled(database, endpoint, 1)
-            async with database.transaction() as tx:
-                _, second = await service.rotate(
-                    tx, endpoint.id, overlap_seconds=3600, sealer=sealer_in(tmp_path), metadata=METADATA, at=clock()
-                )
-            await service.wake(database)
-            await _reloaded()
-            await tell(database, counted(2))
-            await settled(database, endpoint, 2)
-            async with database.transaction() as tx:
-                _, third = await service.rotate(
-                    tx, endpoint.id, overlap_seconds=0, sealer=sealer_in(tmp_path), metadata=METADATA, at=clock()
-                )
-            await service.wake(database)
-            await _reloaded()
-            await tell(database, counted(3))
-            await settled(database, endpoint, 3)
+            alone = await _sent_until(database, receiver, lambda one: _verifies(first, one))
+            second = await _rotated(database, tmp_path, endpoint, overlap_seconds=3600)
+            both = await _sent_until(database, receiver, lambda one: _verifies(second, one))
+            third = await _rotated(database, tmp_path, endpoint, overlap_seconds=0)
+            after = await _sent_until(database, receiver, lambda one: _verifies(third, one))
 
-        verified = [
-            [_verifies(secret, one.body, one.headers) for secret in (first, second, third)] for one in receiver.requests
-        ]
+        verified = [[_verifies(secret, one) for secret in (first, second, third)] for one in (alone, both, after)]
         assert verified == [[True, False, False], [True, True, False], [False, False, True]]
+        assert all(any(_verifies(secret, one) for secret in (first, second, third)) for one in receiver.requests)
 
 
 class TestTryingAgain:
@@ -361,16 +348,29 @@ def test_the_schedule_is_the_published_one_give_or_take_a_tenth() -> None:
     assert Plan().wait_after(1, chance=1.0) == timedelta(seconds=330)
 
 
-async def _reloaded() -> None:
-    """Long enough for a deliverer that polls ten times a second to have seen what was changed."""
-    await asyncio.sleep(0.3)
+async def _rotated(database: Database, folder: Path, endpoint: Endpoint, *, overlap_seconds: int) -> str:
+    async with database.transaction() as tx:
+        _, secret = await service.rotate(
+            tx, endpoint.id, overlap_seconds=overlap_seconds, sealer=sealer_in(folder), metadata=METADATA, at=clock()
+        )
+    await service.wake(database)
+    return secret
 
 
-def _verifies(secret: str, body: bytes, headers: dict[str, str]) -> bool:
-    from standardwebhooks.webhooks import WebhookVerificationError
+async def _sent_until(database: Database, receiver: Receiver, wanted: Callable[[Received], bool]) -> Received:
+    """The first request that is as wanted: the deliverer sees a rotation a moment after it was committed."""
+    for _ in range(100):
+        count = len(receiver.requests)
+        await tell(database, counted(count))
+        await receiver.got(count + 1)
+        if wanted(receiver.requests[-1]):
+            return receiver.requests[-1]
+    raise AssertionError("no request is as wanted")
 
+
+def _verifies(secret: str, one: Received) -> bool:
     try:
-        Webhook(secret).verify(body, headers)
+        Webhook(secret).verify(one.body, one.headers)
     except WebhookVerificationError:
         return False
     return True
