@@ -45,6 +45,7 @@ BARS = {
 }
 PAIRS = 5
 BATCH = 100
+WRITERS = 6
 RATE_PER_SECOND = 200
 METADATA = events.Metadata(actor="bench", correlation_id="bench", source="dhan")
 
@@ -98,6 +99,7 @@ class Bench:
         committed: dict[str, float] = {}
         waits: list[float] = []
         client = redis_streams.connect(self.server.url)
+        at_once = asyncio.Semaphore(WRITERS)
 
         async def receive() -> None:
             last = dict.fromkeys(layout.STREAMS, "$")
@@ -111,10 +113,11 @@ class Bench:
 
         async def send(number: int) -> None:
             stream = f"receipt-{number}"
-            async with self.database.transaction() as tx:
-                await events.append(tx, _fact(number), stream=stream, metadata=METADATA)
-                committed[stream] = time.perf_counter()  # just before it
-            await events.wake(self.database)
+            async with at_once:
+                async with self.database.transaction() as tx:
+                    await events.append(tx, _fact(number), stream=stream, metadata=METADATA)
+                    committed[stream] = time.perf_counter()  # just before it
+                await events.wake(self.database)
 
         async with relaying(self.url, self.server, sequence=True) as process:
             await asyncio.sleep(1)
