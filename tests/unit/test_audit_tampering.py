@@ -57,7 +57,7 @@ def tiles_of(rows: list[Row]) -> list[tuple[int, int, bytes, bytes]]:
     found = []
     for index in range(len(leaves) // 256):
         hashes = leaves[index * 256 : (index + 1) * 256]
-        found.append((0, index, root_of(hashes), b"".join(hashes)))
+        found.append((0, index, merkle.folded(hashes), b"".join(hashes)))
     return found
 
 
