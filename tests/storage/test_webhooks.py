@@ -214,6 +214,23 @@ class TestTryingAgain:
 
         assert (before, len(receiver.requests)) == (0, 2)
 
+    async def test_what_waits_for_an_endpoint_that_is_deleted_is_cancelled(
+        self, database: Database, tmp_path: Path, receiver: Receiver
+    ) -> None:
+        endpoint, _ = await endpoint_at(database, tmp_path, receiver.url, event_types=("test.*",))
+        await paused(database, endpoint, to=True)
+        async with delivering_from(database, tmp_path):
+            await tell(database, counted(1), counted(2))
+            async with asyncio.timeout(10):
+                while len(await deliveries(database, endpoint)) < 2:
+                    await asyncio.sleep(0.01)
+            async with database.transaction() as tx:
+                await service.delete(tx, endpoint.id, reason="over", metadata=METADATA, at=clock())
+            await service.wake(database)
+            ended = await settled(database, endpoint, 2)
+
+        assert ({one.status for one in ended}, receiver.requests) == ({DeliveryStatus.CANCELLED}, [])
+
     async def test_in_order_nothing_overtakes_what_is_tried_again(
         self, database: Database, tmp_path: Path, receiver: Receiver
     ) -> None:

@@ -44,6 +44,7 @@ POLL_SECONDS = 1.0
 GATHERED_SECONDS = 0.01  # outcomes are kept together
 GRACE_SECONDS = 3.0  # for what is under way when told to stop
 COUNTED_EVERY_SECONDS = 30.0
+SWEPT_AT_ONCE = 5_000  # deliveries to endpoints that are gone
 
 log = structlog.get_logger()
 ATTEMPTS = Counter("registry_webhook_attempts", "Requests to webhook endpoints", ["result"])
@@ -155,6 +156,7 @@ class Deliverer:
                 await self._reload()
                 self._lanes.look_for(self._lanes.by_endpoint)
                 self._news.set()
+                await self._sweep()
             if loop.time() - counted >= COUNTED_EVERY_SECONDS:
                 counted = loop.time()
                 await self._count()
@@ -312,6 +314,10 @@ class Deliverer:
         except (MasterKeyUnusable, SealBroken) as error:  # its deliveries wait
             log.error("webhooks.cannot_sign", endpoint=endpoint.id, reason=str(error))
             return []
+
+    async def _sweep(self) -> None:
+        async with self._database.transaction() as tx:
+            await queue.sweep(tx, at=self._clock(), at_most=SWEPT_AT_ONCE)
 
     async def _count(self) -> None:
         async with self._database.transaction(read_only=True) as tx:

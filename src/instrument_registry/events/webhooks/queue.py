@@ -191,13 +191,24 @@ async def record(tx: Transaction, outcomes: Sequence[Outcome]) -> None:
     )
 
 
-async def cancel(tx: Transaction, endpoint: int, *, at: datetime, replay: int | None = None) -> int:
-    """Let what waits for an endpoint, or for a replay of it, wait no longer; how many there were."""
+async def cancel_replay(tx: Transaction, replay: Replay, *, at: datetime) -> int:
+    """Let what still waits of a replay wait no longer; how many there were."""
+    cursor = await tx.execute(
+        """update webhook_deliveries set status = 'cancelled', finished_at = %s
+            where endpoint_id = %s and status = 'waiting' and replay_id = %s""",
+        (at, replay.endpoint_id, replay.id),
+    )
+    return cursor.rowcount
+
+
+async def sweep(tx: Transaction, *, at: datetime, at_most: int) -> int:
+    """Let what waits for endpoints that are gone wait no longer, some at once; how many there were."""
     cursor = await tx.execute(
         """update webhook_deliveries set status = 'cancelled', finished_at = %(at)s
-            where endpoint_id = %(endpoint)s and status = 'waiting'
-              and (%(replay)s::bigint is null or replay_id = %(replay)s)""",
-        {"endpoint": endpoint, "at": at, "replay": replay},
+            where id in (select d.id from webhook_endpoints w
+                           join webhook_deliveries d on d.endpoint_id = w.id and d.status = 'waiting'
+                          where w.deleted_at is not null limit %(at_most)s)""",
+        {"at": at, "at_most": at_most},
     )
     return cursor.rowcount
 

@@ -152,7 +152,7 @@ async def cancel(
         raise ReplayEnded(f"The replay {replay} is {before.status}", replay=replay)
     after = replace(before, status=ReplayStatus.CANCELLED, finished_at=at)
     await queue.save_replay(tx, after)
-    await queue.cancel(tx, endpoint, at=at, replay=replay)
+    await queue.cancel_replay(tx, after, at=at)
     fact = WebhookReplayCancelled(
         occurred_at=at, endpoint=endpoint, url=origin(found.wanted.url), replay=replay, reason=reason
     )

@@ -139,10 +139,12 @@ async def disable(tx: Transaction, endpoint: int, *, reason: str, metadata: Meta
 
 
 async def delete(tx: Transaction, endpoint: int, *, reason: str | None, metadata: Metadata, at: datetime) -> None:
-    """Send an endpoint nothing any more, and forget its secrets; Raises: NoSuchEndpoint."""
+    """Send an endpoint nothing any more, and forget its secrets; what waits for it is cancelled by the deliverer.
+
+    Raises: NoSuchEndpoint.
+    """
     before = await _held(tx, endpoint)
     await storage.delete(tx, endpoint, at=at)
-    await queue.cancel(tx, endpoint, at=at)
     await queue.cancel_replays(tx, endpoint, at=at)
     fact = WebhookEndpointDeleted(occurred_at=at, endpoint=endpoint, url=origin(before.wanted.url), reason=reason)
     await tell(tx, before, fact, metadata=metadata)
