@@ -77,6 +77,19 @@ class TestFollowing:
         assert {line["event_type"] for line in lines} == {"external.tick"}
         assert (standing["position"] >= lines[-1]["position"], standing["held"]) == (True, 0)
 
+    async def test_what_is_not_said_again_stays_and_what_is_said_changes_it(self, here: Worker) -> None:
+        async with here.stream(**TICKS) as stream:
+            await stream.line()
+            async with here.stream(consumer_id="ticker", event_types=["external.tick"], bulk=True) as changed:
+                await changed.line()
+        async with here.stream(consumer_id="ticker") as stream:
+            await stream.line()
+        standing = await here.get("/consumers/ticker")
+        told = await here.get("/events", stream="consumer-ticker")
+
+        assert (standing["event_types"], standing["bulk"], standing["shared"]) == (["external.tick"], True, False)
+        assert [one["event_type"] for one in told["events"]] == ["consumer.created", "consumer.filter_changed"]
+
     async def test_without_following_it_ends_when_all_is_settled(self, here: Worker) -> None:
         await tell_each(here.database, range(2))
         async with here.stream(**TICKS, follow=False) as stream:

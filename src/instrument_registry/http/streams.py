@@ -26,7 +26,7 @@ from instrument_registry.events.streams.following import (
     follow_for,
     follow_from,
 )
-from instrument_registry.events.streams.model import BATCH_MAX, Handed, Retrying, TooManyConsumers, Wanted
+from instrument_registry.events.streams.model import BATCH_MAX, Asked, Handed, Retrying, TooManyConsumers, Wanted
 from instrument_registry.events.streams.signals import Signals
 from instrument_registry.http.auth import authorize, metadata_of
 from instrument_registry.http.bodies import read_json
@@ -184,7 +184,7 @@ async def _answer(request: Request, asked: StreamBody | StreamQuery, form: Form)
         terms = _terms(registry.settings, asked, process=process)
         parts = follow_for(registry.database, signals, asked.consumer_id, terms=terms, new_id=uuid4)
     else:
-        wanted = wanted_of(asked) or Wanted()
+        wanted = asked_of(asked).over(Wanted())
         consumers.check_wanted(wanted)
         after = await _after(registry, request, asked)
         size = asked.batch_size or BATCH_MAX
@@ -201,18 +201,15 @@ async def _ensure(registry: Registry, scope: AsgiScope, consumer_id: str, asked:
     metadata, at = metadata_of(scope), registry.clock()
     start = start_of(str(asked.start), field="from") if asked.start is not None else "latest"
     async with registry.database.transaction() as tx:
-        _, changed = await consumers.ensure(tx, consumer_id, wanted_of(asked), start=start, metadata=metadata, at=at)
+        _, changed = await consumers.ensure(tx, consumer_id, asked_of(asked), start=start, metadata=metadata, at=at)
     if changed:
         await events.wake(registry.database)
 
 
-def wanted_of(asked: StreamBody | StreamQuery) -> Wanted | None:
-    """What a request says about which events; None when it says nothing."""
-    if asked.event_types is None and asked.bulk is None and asked.shared is None:
-        return None
-    return Wanted(
-        event_types=consumers.distinct(asked.event_types or ["*"]), bulk=bool(asked.bulk), shared=bool(asked.shared)
-    )
+def asked_of(asked: StreamBody | StreamQuery) -> Asked:
+    """What a request says about which events."""
+    types = None if asked.event_types is None else consumers.distinct(asked.event_types)
+    return Asked(event_types=types, bulk=asked.bulk, shared=asked.shared)
 
 
 def retrying_of(settings: Settings) -> Retrying:

@@ -20,6 +20,7 @@ from instrument_registry.events.streams.events import (
 from instrument_registry.events.streams.model import (
     CONSUMERS_MAX,
     FILTERS_MAX,
+    Asked,
     Consumer,
     ConsumerExists,
     NoSuchConsumer,
@@ -51,9 +52,9 @@ async def create(
 
 
 async def ensure(
-    tx: Transaction, consumer_id: str, wanted: Wanted | None, *, start: Start, metadata: Metadata, at: datetime
+    tx: Transaction, consumer_id: str, asked: Asked, *, start: Start, metadata: Metadata, at: datetime
 ) -> tuple[Consumer, bool]:
-    """The consumer with this name, made or changed to what is wanted; and whether anything had to be.
+    """The consumer with this name, made or changed to what is asked for; and whether anything had to be.
 
     Raises: TooManyConsumers, Archived, BeyondTheEnd, Invalid.
     """
@@ -61,12 +62,14 @@ async def ensure(
     if found is None:
         try:
             async with tx.transaction():
-                made = await create(tx, consumer_id, wanted or Wanted(), start=start, metadata=metadata, at=at)
+                wanted = asked.over(Wanted())
+                made = await create(tx, consumer_id, wanted, start=start, metadata=metadata, at=at)
             return made, True
         except ConsumerExists:  # somebody else was quicker
             found = await storage.find(tx, consumer_id)
             assert found is not None
-    if wanted is None or wanted == wanted_by(found):
+    wanted = asked.over(wanted_by(found))
+    if wanted == wanted_by(found):
         return found, False
     return await change(tx, consumer_id, wanted, metadata=metadata, at=at), True
 

@@ -69,6 +69,23 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What somebody says about which events a consumer gets; what is None stays as it is."""
+
+    event_types: tuple[str, ...] | None = None
+    bulk: bool | None = None
+    shared: bool | None = None
+
+    def over(self, before: Wanted) -> Wanted:
+        """What is wanted from now on."""
+        return Wanted(
+            event_types=before.event_types if self.event_types is None else self.event_types,
+            bulk=before.bulk if self.bulk is None else self.bulk,
+            shared=before.shared if self.shared is None else self.shared,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Consumer:
     """Somebody who follows the log under a name."""
 
