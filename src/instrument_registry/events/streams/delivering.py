@@ -136,8 +136,9 @@ async def hand_out(
         return Step([], reached, SOON_SECONDS, blocked=True)
     fresh = [(event, name) for event, name in ahead.events if (event.position or 0) > reached]
     free = min(held.batch_size - there.mine, UNSETTLED_MAX - there.whole)
-    if fresh and there.mine and free <= held.batch_size // 2:  # half a batch at a time is cheaper than one by one
-        await storage.wait_below(tx, held, held.batch_size - held.batch_size // 2 - 1)
+    below = held.batch_size - held.batch_size // 2 - 1  # half a batch at a time is cheaper than one by one
+    if fresh and there.mine > below:
+        await storage.wait_below(tx, held, below)
         return Step([], reached, there.due_seconds, blocked=True)
     handed = [Handed(event, name, 1) for event, name in fresh[: max(free, 0)]]
     if not handed:
@@ -146,10 +147,12 @@ async def hand_out(
         elif drain and not fresh and ahead.looked_to > reached:
             await storage.reach(tx, held.consumer_id, reached=ahead.looked_to)
         return Step([], reached, there.due_seconds, settled=not there.whole, blocked=drain and there.whole > 0)
-    newest = handed[-1].event.position or 0
-    reached = newest if len(handed) < len(fresh) else max(ahead.looked_to, reached)
-    await storage.hand_out(tx, held, handed, reached=reached, anew=not there.mine)
-    return Step(handed, reached, 0.0)
+    more = len(handed) < len(fresh)
+    reached = (handed[-1].event.position or 0) if more else max(ahead.looked_to, reached)
+    await storage.hand_out(
+        tx, held, handed, reached=reached, anew=not there.mine, waits_below=below if more else 0 if drain else None
+    )
+    return Step(handed, reached, there.due_seconds)
 
 
 async def release(tx: Transaction, held: Hold, *, looked_to: int) -> None:
@@ -179,7 +182,7 @@ async def acknowledge(
     A process that is leaving gives back everything it has not begun.
     The second answer is whether a stream waits for it. Raises: NoSuchConsumer.
     """
-    gone, awaited = await storage.settle(tx, consumer_id, positions, up_to=up_to, process=process)
+    gone, awaited, position = await storage.settle(tx, consumer_id, positions, up_to=up_to, process=process)
     returned: set[int] = set()
     if unread or leaving:
         returned = await storage.give_back(tx, consumer_id, unread, leaving=process if leaving else None, begun=begun)
@@ -202,7 +205,7 @@ async def acknowledge(
         await storage.bury(tx, consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
     if failed or returned:
         await storage.progressed(tx, consumer_id)
-    position = await storage.settled_up_to(tx, consumer_id)
+        position = await storage.settled_up_to(tx, consumer_id)
     if position is None:
         raise NoSuchConsumer(f"No consumer is called {consumer_id[:100]}", consumer_id=consumer_id[:100])
     done = Acknowledged(
@@ -234,7 +237,7 @@ async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retryi
         handed.append(Handed(event, one.event_type, one.attempts + 1))
     await storage.take(tx, held, [one.event.position or 0 for one in handed], alone=suspect)
     await storage.busy(tx, held)
-    return Step(handed, reached, 0.0)
+    return Step(handed, reached, SOON_SECONDS)
 
 
 def _cut(failed: Failed) -> Failed:

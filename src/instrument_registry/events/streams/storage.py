@@ -105,8 +105,9 @@ with handed as (
            as one (position, event_id, event_type)
 ), busy as (
     update consumer_streams
-       set waits_below = null, progressed_at = case when %(anew)s then clock_timestamp() else progressed_at end
-     where stream_id = %(stream_id)s and (%(anew)s or waits_below is not null)
+       set waits_below = %(waits_below)s,
+           progressed_at = case when %(anew)s then clock_timestamp() else progressed_at end
+     where stream_id = %(stream_id)s and (%(anew)s or waits_below is distinct from %(waits_below)s)
 )
 update consumers set reached = %(reached)s where consumer_id = %(consumer_id)s
 """
@@ -117,7 +118,7 @@ update consumer_streams set waits_below = %(held)s
 """
 
 BUSY = """
-update consumer_streams set waits_below = null, progressed_at = clock_timestamp() where stream_id = %(stream_id)s
+update consumer_streams set waits_below = 0, progressed_at = clock_timestamp() where stream_id = %(stream_id)s
 """
 
 PROGRESSED = "update consumer_streams set progressed_at = clock_timestamp() where consumer_id = %(consumer_id)s"
@@ -139,7 +140,11 @@ select coalesce((select array_agg(position) from gone), '{}'),
        exists (select from progressed p where p.waits_below >= (
            select count(*) from deliveries d
             where d.consumer_id = %(consumer_id)s and d.stream_id = p.stream_id
-              and d.position not in (select position from gone)))
+              and d.position not in (select position from gone))),
+       (select coalesce((select min(d.position) - 1 from deliveries d
+                          where d.consumer_id = %(consumer_id)s and not d.replayed
+                            and d.position not in (select position from gone)), c.reached)
+          from consumers c where c.consumer_id = %(consumer_id)s)
 """
 
 RETURN = """
@@ -354,13 +359,15 @@ async def take(tx: Transaction, hold: Hold, positions: Sequence[int], *, alone: 
     await tx.execute(TAKE, values | {"alone": alone})
 
 
-async def hand_out(tx: Transaction, hold: Hold, handed: Sequence[Handed], *, reached: int, anew: bool) -> None:
-    """Count the first attempt at events, put them into this stream's hands, `anew` when it had nothing, and note how
-    far the consumer has come."""
+async def hand_out(
+    tx: Transaction, hold: Hold, handed: Sequence[Handed], *, reached: int, anew: bool, waits_below: int | None
+) -> None:
+    """Count the first attempt at events, put them into this stream's hands, `anew` when it had nothing, note how far
+    the consumer has come, and when the stream is to be woken."""
     values = {
         "consumer_id": hold.consumer_id, "stream_id": hold.stream_id, "reached": reached, "anew": anew,
-        "positions": [one.event.position for one in handed], "event_ids": [one.event.event_id for one in handed],
-        "event_types": [one.name for one in handed],
+        "waits_below": waits_below, "positions": [one.event.position for one in handed],
+        "event_ids": [one.event.event_id for one in handed], "event_types": [one.name for one in handed],
     }  # fmt: skip
     await tx.execute(HAND_OUT, values)
 
@@ -382,7 +389,7 @@ async def wait_below(tx: Transaction, hold: Hold, held: int) -> None:
 
 
 async def busy(tx: Transaction, hold: Hold) -> None:
-    """Note that this stream has something in hand after it had nothing."""
+    """Note that this stream has something in hand after it had nothing, and is to be woken when that is settled."""
     await tx.execute(BUSY, {"stream_id": hold.stream_id})
 
 
@@ -393,12 +400,13 @@ async def progressed(tx: Transaction, consumer_id: str) -> None:
 
 async def settle(
     tx: Transaction, consumer_id: str, positions: Sequence[int], *, up_to: int | None, process: str | None
-) -> tuple[set[int], bool]:
-    """Let go of what is acknowledged; which positions those were, and whether somebody waits for it."""
+) -> tuple[set[int], bool, int | None]:
+    """Let go of what is acknowledged: which positions those were, whether somebody waits for it, and up to where
+    everything is settled now (None without such a consumer)."""
     values = {"consumer_id": consumer_id, "positions": list(positions), "up_to": up_to, "process": process}
     row = await (await tx.execute(SETTLE, values)).fetchone()
     assert row is not None
-    return set(row[0]), bool(row[1])
+    return set(row[0]), bool(row[1]), None if row[2] is None else int(row[2])
 
 
 async def give_back(
