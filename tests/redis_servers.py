@@ -57,7 +57,7 @@ class RedisServer:
         raise AssertionError(f"{self.binary} did not start")
 
     def client(self) -> "redis.Redis":
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5)
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, protocol=2)
 
     def do(self, *words: object) -> object:
         """One command."""

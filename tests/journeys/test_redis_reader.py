@@ -13,7 +13,7 @@ import pytest
 from facts import METADATA
 from instrument_registry.clock import now
 from instrument_registry.database import Database
-from instrument_registry.events.streams import consumers, dead_letters, redis_streams
+from instrument_registry.events.streams import consumers, dead_letters, layout, redis_streams
 from instrument_registry.events.streams.layout import Ordering
 from instrument_registry.events.streams.model import Failed, Handed, Letters, Retrying, Wanted
 from instrument_registry.events.streams.redis_reader import NotOnRedis, Reader
@@ -82,6 +82,34 @@ def seen(taken: list[Handed]) -> Counter[int]:
     return Counter(one.event.position or 0 for one in taken)
 
 
+class TestAGroupWhosePositionIsOnRedisAlone:
+    async def test_misses_what_was_told_while_all_was_lost(self, database: Database, server: RedisServer) -> None:
+        """What programs do when they are told NOGROUP: they make the group again."""
+        taken: list[int] = []
+
+        def read() -> None:
+            with server.client() as client:
+                for _, entries in client.xreadgroup("naive", "me", {layout.ONE_STREAM: ">"}):
+                    taken.extend(layout.position_of(one) for one, _ in entries)
+
+        async with relaying(database, server.url, ordering=Ordering.GLOBAL):
+            await reaches(server, 0)
+            server.do("XGROUP", "CREATE", layout.ONE_STREAM, "naive", "0")
+            await tell(database, 20)
+            await reaches(server, 20)
+            read()
+            await tell(database, 10)
+            await reaches(server, 30)
+            server.do("FLUSHALL")
+            await reaches(server, 30)
+            server.do("XGROUP", "CREATE", layout.ONE_STREAM, "naive", "$")
+            await tell(database, 10)
+            await reaches(server, 40)
+            read()
+
+        assert set(range(1, 41)) - set(taken) == set(range(21, 31))
+
+
 class TestTheFastRoad:
     async def test_brings_everything_once_and_notes_how_far(self, database: Database, server: RedisServer) -> None:
         taken: list[Handed] = []
@@ -120,6 +148,7 @@ class TestTheFastRoad:
             await drink(reader, taken, up_to=max(everything))
 
         assert set(seen(taken)) == set(everything)
+        assert set(seen(taken).values()) == {1}
         assert await position(database) == max(everything)
 
     async def test_gives_only_what_was_asked_for(self, database: Database, server: RedisServer) -> None:
@@ -168,6 +197,7 @@ class TestWhatCouldNotBeDone:
         assert tries == [1, 2, 3]
         assert [(letter.position, letter.reason, letter.attempts) for letter in letters] == [(7, "no price", 3)]
         assert set(seen(taken)) == set(range(1, 32)) - {7}
+        assert set(seen(taken).values()) == {1}
 
     async def test_because_it_kills_whoever_tries_is_a_dead_letter_too(
         self, database: Database, server: RedisServer

@@ -212,10 +212,11 @@ class Reader:
                 tx, self._consumer_id, [one for _, one in self._on_redis.values()], stream_id=self._stream_id
             )
             self._on_redis.clear()
-            ahead = await delivering.look_ahead(tx, self._held, after=self._reached)
+            ahead = await delivering.look_ahead(tx, self._held, after=self._reached, limit=self._batch_size)
             known = await reader_storage.known(
                 tx, self._consumer_id, [event.position or 0 for event, _ in ahead.events]
             )
+            known |= self._done
             events = [(event, name) for event, name in ahead.events if event.position not in known]
             ahead = Ahead(events, ahead.looked_to, ahead.full)
             step = await delivering.hand_out(tx, self._held, ahead, retrying=self._retrying)
