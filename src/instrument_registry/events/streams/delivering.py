@@ -13,7 +13,7 @@ from uuid import UUID
 from instrument_registry.database import Transaction
 from instrument_registry.events import service, wire
 from instrument_registry.events.model import Event, EventNotFound
-from instrument_registry.events.streams import storage
+from instrument_registry.events.streams import delivery_storage, hold_storage, storage
 from instrument_registry.events.streams.model import (
     DETAIL_CHARACTERS,
     LATER_TIMES,
@@ -76,7 +76,7 @@ async def hold(
     if consumer is None:
         raise NoSuchConsumer(f"No consumer is called {consumer_id}", consumer_id=consumer_id)
     await storage.seen(tx, consumer_id)
-    served = await storage.open_stream(
+    served = await hold_storage.open_stream(
         tx, consumer, stream_id=stream_id, process=process, batch_size=batch_size, lease_seconds=lease_seconds
     )
     if not served:
@@ -94,19 +94,19 @@ async def renew(
 
     The answer is for how many seconds nothing has been settled although something is held.
     """
-    reached = await storage.lock_held(tx, held)
+    reached = await hold_storage.lock_held(tx, held)
     if reached is None:
         return None
-    idle = await storage.renew_stream(tx, held, lease_seconds=lease_seconds)
+    idle = await hold_storage.renew_stream(tx, held, lease_seconds=lease_seconds)
     if idle is None:
         return None
     await storage.seen(tx, held.consumer_id)
-    dead = await storage.exhausted(tx, held.consumer_id, attempts_max=retrying.attempts_max)
+    dead = await delivery_storage.exhausted(tx, held.consumer_id, attempts_max=retrying.attempts_max)
     if dead:
-        await storage.bury(tx, held.consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
+        await delivery_storage.bury(tx, held.consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
     if looked_to > reached:
         await storage.reach(tx, held.consumer_id, reached=looked_to)
-    return idle if (await storage.unsettled(tx, held)).mine else 0.0
+    return idle if (await delivery_storage.unsettled(tx, held)).mine else 0.0
 
 
 async def look_ahead(tx: Transaction, held: Hold, *, after: int, limit: int = READ_MAX) -> Ahead:
@@ -125,31 +125,31 @@ async def hand_out(
 
     With `drain` it is woken when all is settled.
     """
-    reached = await storage.lock_held(tx, held)
+    reached = await hold_storage.lock_held(tx, held)
     if reached is None:
         return None
-    there = await storage.unsettled(tx, held)
+    there = await delivery_storage.unsettled(tx, held)
     if there.due_seconds is not None and there.due_seconds <= 0:
         return await _again(tx, held, mine=there.mine, reached=reached, retrying=retrying)
     if there.suspects:  # it stays alone until it is settled
-        await storage.wait_below(tx, held, 0)
+        await hold_storage.wait_below(tx, held, 0)
         return Step([], reached, SOON_SECONDS, blocked=True)
     fresh = [(event, name) for event, name in ahead.events if (event.position or 0) > reached]
     free = min(held.batch_size - there.mine, UNSETTLED_MAX - there.whole)
     below = held.batch_size - held.batch_size // 2 - 1  # half a batch at a time is cheaper than one by one
     if fresh and there.mine > below:
-        await storage.wait_below(tx, held, below)
+        await hold_storage.wait_below(tx, held, below)
         return Step([], reached, there.due_seconds, blocked=True)
     handed = [Handed(event, name, 1) for event, name in fresh[: max(free, 0)]]
     if not handed:
         if drain and there.whole:
-            await storage.wait_below(tx, held, 0)
+            await hold_storage.wait_below(tx, held, 0)
         elif drain and not fresh and ahead.looked_to > reached:
             await storage.reach(tx, held.consumer_id, reached=ahead.looked_to)
         return Step([], reached, there.due_seconds, settled=not there.whole, blocked=drain and there.whole > 0)
     more = len(handed) < len(fresh)
     reached = (handed[-1].event.position or 0) if more else max(ahead.looked_to, reached)
-    await storage.hand_out(
+    await delivery_storage.hand_out(
         tx, held, handed, reached=reached, anew=not there.mine, waits_below=below if more else 0 if drain else None
     )
     return Step(handed, reached, there.due_seconds)
@@ -157,10 +157,10 @@ async def hand_out(
 
 async def release(tx: Transaction, held: Hold, *, looked_to: int) -> None:
     """Give the place back; what was in its hands waits for another try."""
-    reached = await storage.lock_held(tx, held)
+    reached = await hold_storage.lock_held(tx, held)
     if reached is not None and looked_to > reached:
         await storage.reach(tx, held.consumer_id, reached=looked_to)
-    await storage.close_stream(tx, held)
+    await hold_storage.close_stream(tx, held)
 
 
 async def acknowledge(
@@ -182,17 +182,19 @@ async def acknowledge(
     A process that is leaving gives back everything it has not begun.
     The second answer is whether a stream waits for it. Raises: NoSuchConsumer.
     """
-    gone, awaited, position = await storage.settle(tx, consumer_id, positions, up_to=up_to, process=process)
+    gone, awaited, position = await delivery_storage.settle(tx, consumer_id, positions, up_to=up_to, process=process)
     returned: set[int] = set()
     if unread or leaving:
-        returned = await storage.give_back(tx, consumer_id, unread, leaving=process if leaving else None, begun=begun)
+        returned = await delivery_storage.give_back(
+            tx, consumer_id, unread, leaving=process if leaving else None, begun=begun
+        )
     if leaving and process is not None:
-        await storage.leave(tx, consumer_id, process)
+        await hold_storage.leave(tx, consumer_id, process)
     dead: list[int] = []
     retried = 0
     unknown = [*(set(positions) - gone), *(set(unread) - returned)]
     for one in failed:
-        attempts = await storage.fail(
+        attempts = await delivery_storage.fail(
             tx, consumer_id, _cut(one), at=at, first_wait_seconds=retrying.first_wait_seconds, later_times=LATER_TIMES
         )
         if attempts is None:
@@ -202,9 +204,9 @@ async def acknowledge(
         else:
             retried += 1
     if dead:
-        await storage.bury(tx, consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
+        await delivery_storage.bury(tx, consumer_id, dead, otherwise=NEVER_ACKNOWLEDGED)
     if failed or returned:
-        await storage.progressed(tx, consumer_id)
+        await hold_storage.progressed(tx, consumer_id)
         position = await storage.settled_up_to(tx, consumer_id)
     if position is None:
         raise NoSuchConsumer(f"No consumer is called {consumer_id[:100]}", consumer_id=consumer_id[:100])
@@ -216,27 +218,27 @@ async def acknowledge(
 
 
 async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retrying: Retrying) -> Step:
-    waiting = await storage.waiting(tx, held, limit=held.batch_size)
-    exhausted = await storage.exhausted(tx, held.consumer_id, attempts_max=retrying.attempts_max)
+    waiting = await delivery_storage.waiting(tx, held, limit=held.batch_size)
+    exhausted = await delivery_storage.exhausted(tx, held.consumer_id, attempts_max=retrying.attempts_max)
     if exhausted:
-        await storage.bury(tx, held.consumer_id, exhausted, otherwise=NEVER_ACKNOWLEDGED)
+        await delivery_storage.bury(tx, held.consumer_id, exhausted, otherwise=NEVER_ACKNOWLEDGED)
         return Step([], reached, 0.0)
     suspect = bool(waiting) and waiting[0].attempts > 0
     unread = next((n for n, one in enumerate(waiting) if one.attempts), len(waiting))
     chosen = waiting[:1] if suspect else waiting[:unread]
     if mine and chosen:  # it goes out alone, so the others have to come back first
-        await storage.wait_below(tx, held, 0)
+        await hold_storage.wait_below(tx, held, 0)
         return Step([], reached, SOON_SECONDS, blocked=True)
     handed: list[Handed] = []
     for one in chosen:
         try:
             event = await service.find(tx, one.event_id)
         except EventNotFound:
-            await storage.bury(tx, held.consumer_id, [one.position], otherwise=GONE)
+            await delivery_storage.bury(tx, held.consumer_id, [one.position], otherwise=GONE)
             continue
         handed.append(Handed(event, one.event_type, one.attempts + 1))
-    await storage.take(tx, held, [one.event.position or 0 for one in handed], alone=suspect)
-    await storage.busy(tx, held)
+    await delivery_storage.take(tx, held, [one.event.position or 0 for one in handed], alone=suspect)
+    await hold_storage.busy(tx, held)
     return Step(handed, reached, SOON_SECONDS)
 
 

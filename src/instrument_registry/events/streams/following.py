@@ -16,7 +16,7 @@ import structlog
 from instrument_registry.database import Database, DatabaseUnavailable
 from instrument_registry.events import service, wire
 from instrument_registry.events.service import heed_cancellation
-from instrument_registry.events.streams import delivering, positions, storage
+from instrument_registry.events.streams import delivering, hold_storage, positions
 from instrument_registry.events.streams.delivering import LEASE_SECONDS, Ahead
 from instrument_registry.events.streams.model import Handed, Hold, NoSuchConsumer, Retrying, Wanted
 from instrument_registry.events.streams.signals import Signals, Woken, wake
@@ -255,7 +255,7 @@ async def _opened(database: Database, consumer_id: str, *, terms: Terms, stream_
 
 async def _superseded(database: Database, held: Hold) -> bool:
     async with database.transaction(read_only=True) as tx:
-        return await storage.superseded(tx, held)
+        return await hold_storage.superseded(tx, held)
 
 
 async def _release(database: Database, held: Hold, *, looked_to: int) -> None:
