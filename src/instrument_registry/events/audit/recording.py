@@ -1,6 +1,7 @@
 """What the audit keeps of facts: one record an append, as canonical JSON (RFC 8785) that the database completes."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +14,11 @@ LISTED_MAX = 20  # of several facts told at once
 VALUE_BYTES_MAX = 32 * 1024  # of what is shown of them; the digest stands for the rest
 SEVERAL = "several"
 SAFE_INTEGER = 2**53 - 1
+LONG = re.compile(r"[0-9]{16}")
 
 Json = Mapping[str, object] | list[object] | str | int | float | bool | None
+_encode = msgspec.json.Encoder().encode
+
 Told = tuple[Fact, str]  # a fact and its data as it is stored
 
 
@@ -47,25 +51,31 @@ def draft(told: Sequence[Told], *, stream: str, metadata: Metadata) -> Draft | N
         if any(other.type != fact.type for other, _ in kept):
             action = SEVERAL
     digest = hashlib.sha256("\n".join(data for _, data in kept).encode()).hexdigest()
-    begin = {"action": action, "actor": metadata.actor, "address": metadata.address}
-    middle = {
-        "correlation_id": metadata.correlation_id, "data_sha256": digest, "facts": len(kept), "new": new,
-    }  # fmt: skip
-    end = {"old": old, "reason": reason, "subject": subject}
+    # The members in their order, so that only what is nested goes through the slower encoder.
     pieces = (
-        canonical(begin)[:-1] + ',"at":"',
-        '",' + canonical(middle)[1:-1] + ',"number":"',
-        '",' + canonical(end)[1:],
+        f'{{"action":{_text(action)},"actor":{_text(metadata.actor)},"address":{_text(metadata.address)},"at":"',
+        f'","correlation_id":{_text(metadata.correlation_id)},"data_sha256":"{digest}","facts":{len(kept)},'
+        f'"new":{canonical(new)},"number":"',
+        f'","old":{canonical(old)},"reason":{_text(reason)},"subject":{_text(subject)}}}',
     )
     return Draft(action, subject, pieces)
 
 
-def canonical(value: Mapping[str, object]) -> str:
-    """An object as canonical JSON; whole numbers that JSON cannot hold safely become text."""
+def canonical(value: Json) -> str:
+    """A value as canonical JSON; whole numbers that JSON cannot hold safely become text."""
+    if value is None or isinstance(value, str):
+        return _text(value)
     try:
-        return rfc8785.dumps(value).decode()  # type: ignore[arg-type]
+        text = rfc8785.dumps(value).decode()  # type: ignore[arg-type]
     except rfc8785.IntegerDomainError:
         return rfc8785.dumps(_safe(value)).decode()  # type: ignore[arg-type]
+    # A large float is written without its point, and would be read as a whole number that is too large.
+    return rfc8785.dumps(_safe(value)).decode() if LONG.search(text) else text  # type: ignore[arg-type]
+
+
+def _text(value: str | None) -> str:
+    """Text has the one form in both encoders."""
+    return "null" if value is None else _encode(value).decode()
 
 
 def _shown(data: str) -> tuple[Json, Json, str | None]:
@@ -98,5 +108,7 @@ def _safe(value: object) -> Json:
         return [_safe(one) for one in value]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > SAFE_INTEGER:
         return str(value)
+    if isinstance(value, float) and abs(value) > SAFE_INTEGER:
+        return repr(value)
     assert value is None or isinstance(value, str | int | float | bool)
     return value

@@ -179,7 +179,11 @@ class Inspection:
         self._absent += 1
 
     def _check_canonical(self, position: int, text: bytes) -> None:
-        if rfc8785.dumps(msgspec.json.decode(text)) != text:
+        try:
+            canonical = rfc8785.dumps(msgspec.json.decode(text))
+        except rfc8785.CanonicalizationError as error:
+            raise _wrong(position, f"has no canonical form: {error}") from error
+        if canonical != text:
             raise _wrong(position, "is not in canonical form")
         try:
             msgspec.json.decode(text, type=Text)
