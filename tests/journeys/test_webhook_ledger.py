@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 from aiohttp import web
 from standardwebhooks import Webhook
@@ -201,6 +202,7 @@ async def _kept(
         f"{dict(ledger.kinds)}; {len(ledger.twice())} taken twice in {kills} kills and {restarts} restarts"
     )
 
+    assert await _statuses(server) == {"delivered": count * endpoints}
     assert len(ids) == count
     assert {endpoint: len(took) for endpoint, took in ledger.taken.items()} == {
         f"/{number}": count for number in range(endpoints)
@@ -301,6 +303,12 @@ async def _none_waits(database: Database) -> None:
         if row == (0,):
             return
         await asyncio.sleep(0.1)
+
+
+async def _statuses(server: EmbeddedServer) -> dict[str, int]:
+    async with await psycopg.AsyncConnection.connect(server.owner_url) as owner:
+        statement = "select status, count(*) from instrument_registry.webhook_deliveries group by status"
+        return dict(await (await owner.execute(statement)).fetchall())
 
 
 async def _told(database: Database) -> set[str]:

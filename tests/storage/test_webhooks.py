@@ -21,6 +21,7 @@ from instrument_registry.catalog.events import InstrumentDelisted
 from instrument_registry.database import Database
 from instrument_registry.events.webhooks import resending, service, spreading, storage
 from instrument_registry.events.webhooks.model import DeliveryStatus, Endpoint, EndpointState, Health, Plan
+from instrument_registry.events.webhooks.reading import Reading
 from instrument_registry.events.webhooks.sending import retry_after
 from instrument_registry.sealing import sealer_in
 from receivers import QUICK, Received, Receiver, deliveries, delivering_from, endpoint_at, receiving, settled
@@ -302,6 +303,22 @@ class TestGivingUp:
 
         health = (await found(database, endpoint))[1]
         assert (health.failing_since, health.failures, health.last_success_at is not None) == (None, 0, True)
+
+
+class TestReading:
+    async def test_what_is_asked_for_together_is_found_however_little_is_remembered(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("instrument_registry.events.webhooks.reading.EVENTS_KEPT", 4)
+        await tell(database, *(counted(number) for number in range(400)))
+        await catch_up(database)
+        reading, wanted = Reading(), [1, 2, 3, 100, 101, 250, 399, 400]
+        async with database.transaction(read_only=True) as tx:
+            first = await reading.events(tx, wanted[:3])
+            found = await reading.events(tx, [*wanted, 401])
+
+        assert sorted(first) == wanted[:3]
+        assert sorted(found) == wanted
 
 
 class TestSeveralDeliverers:

@@ -198,14 +198,15 @@ class Deliverer:
             self._lanes.by_endpoint[endpoint].more = False  # what comes from now on sets it again
         async with self._database.transaction(read_only=True) as tx:
             found = await queue.due(tx, rooms, held=self._held, now=self._clock())
-            await self._reading.load(tx, [one.position for one in found if one.position is not None])
+            told = await self._reading.events(tx, [one.position for one in found if one.position is not None])
         got = Counted(one.endpoint_id for one in found)
         for one in found:
             lane = self._lanes.by_endpoint.get(one.endpoint_id)
             if lane is None:  # paused meanwhile
                 continue
             self._held.add(one.id)
-            message = self._reading.message(one, lane.endpoint.wanted.format)
+            event = None if one.position is None else told.get(one.position)
+            message = self._reading.message(one, event, lane.endpoint.wanted.format)
             if message is None:
                 self._outcomes.append(recording.unsendable(one, "the event is archived", at=self._clock()))
                 self._done.set()

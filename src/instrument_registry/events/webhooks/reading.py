@@ -31,22 +31,25 @@ class Reading:
         while len(self._events) > EVENTS_KEPT:
             self._events.popitem(last=False)
 
-    async def load(self, tx: Transaction, positions: Sequence[int]) -> None:
-        """Read those of these positions that are not remembered."""
-        missing = sorted({position for position in positions if position not in self._events})
-        for first, last in _runs(missing):
-            self.keep((await log.read(tx, after=first - 1, limit=last - first + 1)).events)
+    async def events(self, tx: Transaction, positions: Iterable[int]) -> dict[int, Event]:
+        """The events at these positions; one that is not among them is not in the log any more."""
+        wanted = set(positions)
+        found = {position: self._events[position] for position in wanted if position in self._events}
+        for first, last in _runs(sorted(wanted - found.keys())):
+            page = await log.read(tx, after=first - 1, limit=last - first + 1)
+            found |= {event.position: event for event in page.events if event.position in wanted}
+            self.keep(page.events)
+        return found
 
-    def message(self, delivery: Delivery, form: Format) -> Message | None:
+    def message(self, delivery: Delivery, event: Event | None, form: Format) -> Message | None:
         """What is sent; None when the event is not in the log any more."""
         if delivery.position is None:
             return messages.message(Told.ping(delivery.event_id, delivery.created_at), form)
+        if event is None:
+            return None
         key = delivery.position, delivery.type, form
         made = self._messages.get(key)
         if made is None:
-            event = self._events.get(delivery.position)
-            if event is None:
-                return None
             made = self._messages[key] = messages.message(Told.of(event, delivery.type), form)
             if len(self._messages) > MESSAGES_KEPT:
                 self._messages.popitem(last=False)
