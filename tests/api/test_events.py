@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import pytest_asyncio
 
+from conftest import DatabaseUrls
 from facts import AT, METADATA, renamed
 from instrument_registry import events
 from instrument_registry.access import service
@@ -17,6 +19,13 @@ from instrument_registry.events import model
 from instrument_registry.http.routes import PREFIX
 from streaming import Lines, Worker, said, tell, tell_each, worker
 
+# As if the first three positions had gone with a month.
+ARCHIVED = """
+insert into instrument_registry.archives (name, kind, starts_at, ends_at, rows, digest, first_position, last_position,
+    columns, file, file_bytes, file_sha256, state, exported_at, dropped_at)
+values ('events_2001_02', 'events', '2001-02-01', '2001-03-01', 3, repeat('0', 64), 1, 3, '{}', 'x', 1, repeat('0', 64),
+    'dropped', now(), now())
+"""
 OPENED = {"event_type": "external.desk.opened", "data": {"desk": "options", "lots": [1, 2.5]}, "subject": "desk-1"}
 CLOSED = {"event_type": "external.desk.closed", "data": {}}
 
@@ -274,3 +283,29 @@ async def sent(content: object) -> dict[str, str]:
             part[name] = value
         if part.get("event") != "heartbeat":
             return part
+
+
+class TestArchives:
+    async def test_who_wants_to_begin_in_an_archive_is_told_which_and_where_to_begin_instead(
+        self, here: Worker, database_urls: DatabaseUrls
+    ) -> None:
+        await tell_each(here.database, range(4))
+        await placed(here, 5)
+        with psycopg.connect(database_urls.owner) as owner:
+            owner.execute(ARCHIVED)
+        asked = [
+            here.post("/events/stream", {"from": 2}, status=410),
+            here.post("/events/stream", {"from": 2, "consumer_id": "late"}, status=410),
+            here.post("/consumers", {"consumer_id": "late", "from": 3}, status=410),
+            here.get("/events", after=1, status=410),
+            here.get("/events/3", status=410),
+        ]
+        answers = [await one for one in asked]
+        async with here.stream(**{"from": "earliest"}) as stream:
+            first = await stream.event()
+
+        assert {(one["type"], one["archive"], one["oldest_position"]) for one in answers} == {
+            ("/problems/Archived", "events_2001_02", 4)
+        }
+        assert first["position"] == 4
+        await here.get("/consumers/late", status=404)

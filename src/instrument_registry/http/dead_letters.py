@@ -12,6 +12,7 @@ from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Transaction
 from instrument_registry.events import EventNotFound
+from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import dead_letters
 from instrument_registry.events.streams.model import (
     REASON_CHARACTERS,
@@ -258,7 +259,7 @@ async def _tell(registry: Registry, done: list[DeadLetter]) -> None:
 async def _event(tx: Transaction, letter: DeadLetter) -> msgspec.Raw | None:
     try:
         return event_json(await events.find(tx, letter.event_id), name=letter.event_type)
-    except EventNotFound:
+    except (EventNotFound, Archived):
         return None
 
 

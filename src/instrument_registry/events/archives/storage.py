@@ -144,6 +144,16 @@ async def gone_with(tx: Transaction, times: Sequence[datetime]) -> Archive | Non
         return await cursor.fetchone()
 
 
+async def gone_at(tx: Transaction, position: int) -> Archive | None:
+    """The archive of a position that is no longer here."""
+    statement = f"""
+        {KEPT} where kind = 'events' and state = 'dropped' and %(position)s between first_position and last_position
+    """
+    async with tx.cursor(row_factory=class_row(Archive)) as cursor:
+        await cursor.execute(statement.encode(), {"position": position})
+        return await cursor.fetchone()
+
+
 async def oldest_readable(tx: Transaction) -> int:
     """The first position behind everything that is no longer here."""
     statement = "select coalesce(max(last_position), 0) + 1 from archives where kind = 'events' and state = 'dropped'"

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from instrument_registry.database import Transaction
 from instrument_registry.events import service, wire
-from instrument_registry.events.model import Event, EventNotFound
+from instrument_registry.events.model import Archived, Event, EventNotFound
 from instrument_registry.events.streams import delivery_storage, hold_storage, storage
 from instrument_registry.events.streams.model import (
     DETAIL_CHARACTERS,
@@ -233,7 +233,7 @@ async def _again(tx: Transaction, held: Hold, *, mine: int, reached: int, retryi
     for one in chosen:
         try:
             event = await service.find(tx, one.event_id)
-        except EventNotFound:
+        except (EventNotFound, Archived):
             await delivery_storage.bury(tx, held.consumer_id, [one.position], otherwise=GONE)
             continue
         handed.append(Handed(event, one.event_type, one.attempts + 1))

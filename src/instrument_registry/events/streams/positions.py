@@ -34,11 +34,12 @@ async def oldest_readable(tx: Transaction) -> int:
 
 
 async def ensure_readable(tx: Transaction, position: int) -> None:
-    """See that events from a position on can be read; Raises: Archived."""
-    oldest = await oldest_readable(tx)
-    if position < oldest:
-        detail = f"Events up to position {oldest - 1} have been archived; the oldest here is {oldest}"
-        raise Archived(detail, position=position, oldest_position=oldest)
+    """See that the event at a position can be read; Raises: Archived, naming the archive."""
+    gone = await archives.gone_at(tx, position)
+    if gone is not None:
+        oldest = await oldest_readable(tx)
+        detail = f"Position {position} has been archived in {gone.name}; the oldest here is {oldest}"
+        raise Archived(detail, archive=gone.name, oldest_position=oldest)
 
 
 async def before(tx: Transaction, start: Start) -> int:
