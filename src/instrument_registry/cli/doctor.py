@@ -50,10 +50,11 @@ REMEDIES = {
     "facts": "See that a background worker runs (serve, or instrument-registry worker): it makes room by itself",
     "sequenced": "See that a background worker runs (serve, or instrument-registry worker) and read its log",
     "consumers": "Start them again, or remove those that will not come back: instrument-registry consumers --help",
+    "audit": "Read the worker's log, then: instrument-registry audit verify",
     "relay": "See that Redis runs and has memory; nothing is lost, and it goes on by itself",
 }
 # These do not keep requests from being answered.
-ONLY_NOTED = frozenset({"proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay"})
+ONLY_NOTED = frozenset({"proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit"})
 
 
 class Verdict(StrEnum):
