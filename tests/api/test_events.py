@@ -190,6 +190,17 @@ class TestServerSentEvents:
         assert [f'"n": {n}' in part["data"] for n, part in enumerate(first + second)] == [True] * 4
         assert (await here.get("/consumers"))["consumers"] == []
 
+    async def test_a_consumer_is_served_the_same_way_and_keeps_its_place_by_acknowledging(self, here: Worker) -> None:
+        await tell_each(here.database, range(2))
+        query = {"from": "earliest", "event_types": "external.tick", "consumer_id": "browser"}
+        async with here.http.get(f"{PREFIX}/events/stream", params=query) as answer:
+            first = await sent(answer.content)
+            await here.acknowledge("browser", int(first["id"]))
+        async with here.http.get(f"{PREFIX}/events/stream", params=query) as answer:
+            second = await sent(answer.content)
+
+        assert ('"n": 0' in first["data"], '"n": 1' in second["data"]) == (True, True)
+
     async def test_it_is_sent_as_it_comes_also_to_who_takes_compressed_answers(self, here: Worker) -> None:
         headers, asked = {"Accept-Encoding": "gzip, zstd"}, {"from": "earliest", "event_types": ["external.*"]}
         async with here.http.post(f"{PREFIX}/events/stream", json=asked, headers=headers) as answer:

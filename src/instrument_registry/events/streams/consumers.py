@@ -143,12 +143,6 @@ async def tell_silent(tx: Transaction, *, days: float, metadata: Metadata, at: d
     return found
 
 
-async def oldest_needed(tx: Transaction) -> int | None:
-    """The first position that some consumer has not settled yet; None without consumers."""
-    standings = await storage.standings(tx)
-    return min((one.position + 1 for one in standings), default=None)
-
-
 def check_wanted(wanted: Wanted) -> None:
     """See that a filter can be understood; Raises: Invalid."""
     if not 1 <= len(wanted.event_types) <= FILTERS_MAX:
