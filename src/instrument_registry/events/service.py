@@ -190,6 +190,19 @@ async def read_about(tx: Transaction, subject: str, *, after_number: int = 0, li
     return await storage.about(tx, subject, after_number=after_number, limit=limit)
 
 
+async def read_at(tx: Transaction, positions: Sequence[int]) -> list[Event]:
+    """The events at some positions, wherever they lie; what has been archived is not among them."""
+    there = await storage.placed(tx, positions)
+    appends = {append.number >> model.PLACE_BITS: append for append, _ in there}
+    parts = [Part(append, position - append.position, 1) for append, position in there if append.position is not None]
+    return [
+        Event(appends[number >> model.PLACE_BITS], number & model.PLACES, subject, kind, version, data, occurred_at)
+        for number, subject, kind, version, data, occurred_at in await storage.events(
+            tx, model.intervals(parts), types=None
+        )
+    ]
+
+
 async def find(tx: Transaction, event_id: UUID) -> Event:
     """The event with an id; Raises: EventNotFound, Archived."""
     known = await storage.find(tx, event_id)

@@ -100,6 +100,15 @@ HEAD_VERSION = "select version from stream_heads where stream = %(stream)s"
 
 HEAD_POSITION = "select position + facts - 1 from positions order by position desc limit 1"
 
+PLACED = f"""
+select {COLUMNS}, p.position, w.wanted
+  from unnest(%(wanted)s::bigint[]) as w (wanted)
+ cross join lateral (
+       select number, position, facts from positions where position <= w.wanted order by position desc limit 1) as p
+  join appends a on a.number = p.number
+ where w.wanted < p.position + p.facts
+"""
+
 SEQUENCED = f"""
 select {COLUMNS}, p.position
   from positions p cross join lateral (select * from appends where number = p.number offset 0) as a
@@ -254,6 +263,12 @@ async def head_position(tx: Transaction) -> int:
     """The position of the newest event that has one; 0 in an empty log."""
     row = await (await tx.execute(HEAD_POSITION)).fetchone()
     return 0 if row is None else int(row[0])
+
+
+async def placed(tx: Transaction, positions: Sequence[int]) -> list[tuple[Append, int]]:
+    """The appends that have facts at these positions, each with such a position."""
+    cursor = await tx.execute(PLACED, {"wanted": list(positions)})
+    return [(_append(row[:-1]), row[-1]) for row in await cursor.fetchall()]
 
 
 async def sequenced(tx: Transaction, *, first: int, last: int) -> list[Append]:

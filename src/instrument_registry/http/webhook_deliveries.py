@@ -11,6 +11,7 @@ from starlette.responses import Response
 from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Transaction
+from instrument_registry.events.model import Archived
 from instrument_registry.events.webhooks import queue, resending, service, storage
 from instrument_registry.events.webhooks.model import (
     Attempt,
@@ -225,7 +226,7 @@ async def rerun_delivery(request: Request) -> Response:
     "/webhooks/{webhook}/replays",
     **describe(
         body=ReplayBody, answer=ReplayAnswer, means="The replay has begun, or what it would send",
-        problems=(NoSuchEndpoint, EndpointRefused),
+        problems=(NoSuchEndpoint, EndpointRefused, Archived),
     ),
 )  # fmt: skip
 @needs(Scope.OPERATOR)

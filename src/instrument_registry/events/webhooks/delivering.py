@@ -119,12 +119,16 @@ class Deliverer:
             heed_cancellation()
             self._lanes.look_for(self._lanes.by_endpoint)
             self._news.set()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._hear(session, poll_seconds))
-                group.create_task(self._spread())
-                group.create_task(self._take())
-                group.create_task(self._record())
-                group.create_task(self._watch(self._failed))
+            # In a task of its own: a group in which something failed leaves its task looking cancelled.
+            await asyncio.create_task(self._work(session, self._failed, poll_seconds))
+
+    async def _work(self, session: Transaction, failed: "asyncio.Future[None]", poll_seconds: float) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._hear(session, poll_seconds))
+            group.create_task(self._spread())
+            group.create_task(self._take())
+            group.create_task(self._record())
+            group.create_task(self._watch(failed))
 
     def forget_what_was_read(self) -> None:
         """Start again from the table; what is under way goes on, and its outcome is kept later."""

@@ -1,7 +1,7 @@
 """Events that are being delivered, kept for a moment: many endpoints want the same one at the same time."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from instrument_registry.database import Transaction
 from instrument_registry.events import service as log
@@ -12,8 +12,6 @@ from instrument_registry.events.webhooks.model import Delivery, Format
 
 EVENTS_KEPT = 20_000
 MESSAGES_KEPT = 5_000
-GAP = 50  # positions: what lies nearer is read together
-RUN = 1_000
 
 
 class Reading:
@@ -35,10 +33,11 @@ class Reading:
         """The events at these positions; one that is not among them is not in the log any more."""
         wanted = set(positions)
         found = {position: self._events[position] for position in wanted if position in self._events}
-        for first, last in _runs(sorted(wanted - found.keys())):
-            page = await log.read(tx, after=first - 1, limit=last - first + 1)
-            found |= {event.position: event for event in page.events if event.position in wanted}
-            self.keep(page.events)
+        missing = sorted(wanted - found.keys())
+        if missing:
+            read = await log.read_at(tx, missing)
+            found |= {event.position: event for event in read if event.position is not None}
+            self.keep(read)
         return found
 
     def message(self, delivery: Delivery, event: Event | None, form: Format) -> Message | None:
@@ -54,13 +53,3 @@ class Reading:
             if len(self._messages) > MESSAGES_KEPT:
                 self._messages.popitem(last=False)
         return made
-
-
-def _runs(positions: Sequence[int]) -> list[tuple[int, int]]:
-    found: list[tuple[int, int]] = []
-    for position in positions:
-        if found and position - found[-1][1] <= GAP and position - found[-1][0] < RUN:
-            found[-1] = found[-1][0], position
-        else:
-            found.append((position, position))
-    return found

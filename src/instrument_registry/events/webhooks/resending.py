@@ -106,7 +106,7 @@ async def range_between(
 
 
 async def count(tx: Transaction, endpoint: int, wanted: Range) -> int:
-    """How many events a replay would send; Raises: NoSuchEndpoint, EndpointRefused."""
+    """How many events a replay would send; Raises: NoSuchEndpoint, EndpointRefused, Archived."""
     wanted.check()
     found = await storage.find(tx, endpoint)
     total, after = 0, wanted.first - 1
@@ -122,11 +122,15 @@ async def count(tx: Transaction, endpoint: int, wanted: Range) -> int:
 async def replay(
     tx: Transaction, endpoint: int, wanted: Range, *, reason: str, metadata: Metadata, at: datetime
 ) -> Replay:
-    """Send the events of a range once more, in the background; Raises: NoSuchEndpoint, EndpointRefused."""
+    """Send the events of a range once more, in the background.
+
+    Raises: NoSuchEndpoint, EndpointRefused, Archived.
+    """
     wanted.check()
     if not 1 <= len(reason.strip()) <= REASON_CHARACTERS:
         raise EndpointRefused(f"Say why, in 1 to {REASON_CHARACTERS} characters", field="reason")
     found = await storage.find(tx, endpoint)
+    await positions.ensure_readable(tx, wanted.first)
     begun = await queue.begin_replay(
         tx, endpoint, first=wanted.first, last=wanted.last, event_types=wanted.event_types,
         instruments=wanted.instruments, reason=reason.strip(), actor=metadata.actor,

@@ -8,7 +8,7 @@ from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Unavailable
 from instrument_registry.events import service as log
 from instrument_registry.events import wire
-from instrument_registry.events.model import Event, Page
+from instrument_registry.events.model import Archived, Event, Page
 from instrument_registry.events.webhooks import queue, storage
 from instrument_registry.events.webhooks.model import Endpoint, EndpointState, Replay, ReplayStatus
 
@@ -102,7 +102,11 @@ async def _replay_page(tx: Transaction, replay: Replay, *, at: datetime) -> dict
         return None
     endpoint = await storage.find(tx, replay.endpoint_id)
     limit = min(PAGE, replay.last_position - replay.position)
-    page = await log.read(tx, after=replay.position, limit=limit, bulk=endpoint.wanted.bulk)
+    try:
+        page = await log.read(tx, after=replay.position, limit=limit, bulk=endpoint.wanted.bulk)
+    except Archived:  # since it was asked for
+        await queue.save_replay(tx, replace(replay, status=ReplayStatus.CANCELLED, finished_at=at))
+        return {}
     meant = [event for event in page.events if wire.sent_as(event.type, replay.event_types) is not None]
     made = await queue.spread(
         tx, meant, routes(page, [endpoint]), at=at, replay=replay.id, instruments=replay.instruments
