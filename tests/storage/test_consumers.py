@@ -148,6 +148,14 @@ class TestDeadLetters:
         assert (again.reason, again.attempts, again.position) == ("Worse", 3, 1)
         assert [(one.type, one.metadata.actor) for one in replayed] == [("dead_letter.replayed", "tests")]
 
+    async def test_one_that_is_ahead_of_its_consumer_again_comes_once(self, database: Database) -> None:
+        await buried(database, 2)
+        async with database.transaction() as tx:
+            await consumers.seek(tx, "ticker", 1, reason="All again", metadata=METADATA, at=AT)
+            await dead_letters.replay_many(tx, Letters(), expected=2, reason="Mended", metadata=METADATA, at=AT)
+
+        assert await handed(database, await opened(database, "two")) == [(0, 1), (1, 1)]
+
     async def test_a_discarded_one_is_gone_and_says_why(self, database: Database) -> None:
         await buried(database, 3)
         async with database.transaction() as tx:

@@ -48,13 +48,14 @@ TAKE = f"""
 select {COLUMNS} from dead_letters where {MEANT} order by id limit {AT_ONCE_MAX} for update
 """
 
-# Its history goes with it; one that is waiting for its consumer already (after a seek) only loses its letter.
+# Its history goes with it; one that is still ahead of its consumer (after a seek) only loses its letter.
 REVIVE = """
 with gone as (
     delete from dead_letters where id = any(%(ids)s) returning *
 )
 insert into deliveries (consumer_id, position, event_id, event_type, attempts, replayed, failures)
-select consumer_id, position, event_id, event_type, 0, true, failures from gone
+select consumer_id, g.position, g.event_id, g.event_type, 0, true, g.failures
+  from gone g join consumers c using (consumer_id) where g.position <= c.reached
     on conflict (consumer_id, position) do nothing
 """
 
