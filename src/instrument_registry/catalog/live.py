@@ -40,7 +40,7 @@ INSTRUMENT = "instrument."
 # What may bring other names: operators' aliases, and changed symbols that operators or an exchange's file declare.
 NAMING = ("alias.", "declaration.", "ingestion.applied")
 # How often an index that has changed is compared with the tables, and how long it may take to reach their position.
-PROOF_SECONDS = 900.0
+PROOF_SECONDS = 30.0
 PROOF_WAIT_SECONDS = 10.0
 
 POSITION = Gauge("registry_index_position", "Position of the newest fact in the index of today")
@@ -78,8 +78,16 @@ class Proof(StrEnum):
 class LiveCatalogue:
     """Indexes of one process: never the truth, always rebuilt from it."""
 
-    def __init__(self, database: Database, clock: Clock, *, on_change: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        proof_seconds: Callable[[], float] = lambda: PROOF_SECONDS,
+    ) -> None:
         self._database, self._clock, self._on_change = database, clock, on_change
+        self._proof_seconds = proof_seconds
         self.answers = Answers()
         self._index: Index | None = None
         self._days: OrderedDict[_Moment, _Day] = OrderedDict()
@@ -201,7 +209,7 @@ class LiveCatalogue:
     async def keep_proving(self) -> None:
         """Compare an index that has changed with the tables now and then, for ever; one that differs is built anew."""
         while True:
-            await asyncio.sleep(PROOF_SECONDS)
+            await asyncio.sleep(self._proof_seconds())
             if self.proved_position == self.position and self.proof is Proof.EQUAL:
                 continue
             if await self.prove() is Proof.DIFFERENT:

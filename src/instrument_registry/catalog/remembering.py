@@ -5,7 +5,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from datetime import date, datetime
 
-from instrument_registry.catalog.search import Index, Page, Query
+import msgspec
+
+from instrument_registry.catalog.search import NEVER, Index, Page, Query
+from instrument_registry.configuration.model import Snapshot
+from instrument_registry.configuration.parameters import CACHE_TTL_SECONDS, QUERY_OPTIMIZATION, SEARCH_TIMEOUT
 
 TTL_SECONDS = 300.0
 BYTES_MAX = 24 * 1024 * 1024
@@ -21,7 +25,7 @@ class Answers:
         *,
         ttl_seconds: float = TTL_SECONDS,
         bytes_max: int = BYTES_MAX,
-        elapsed: Callable[[], float] = time.monotonic,
+        elapsed: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._ttl_seconds, self._bytes_max, self._elapsed = ttl_seconds, bytes_max, elapsed
         self._pages: OrderedDict[_Asked, tuple[float, Page]] = OrderedDict()
@@ -29,18 +33,29 @@ class Answers:
         self.hits = 0
         self.misses = 0
 
-    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
-        """The page, remembered or made, from the index of what was known at an instant; Raises: InvalidQuery."""
+    def search(
+        self, index: Index, query: Query, *, terms: Snapshot | None = None, known_at: datetime | None = None
+    ) -> Page:
+        """The page, remembered or made, from the index of what was known at an instant, on an operator's terms.
+
+        Raises: InvalidQuery, SearchTookTooLong.
+        """
+        ttl_seconds, until = self._ttl_seconds, NEVER
+        if terms is not None:
+            ttl_seconds = terms[CACHE_TTL_SECONDS]
+            until = self._elapsed() + terms[SEARCH_TIMEOUT] / 1000
+            if not terms[QUERY_OPTIMIZATION]:
+                query = msgspec.structs.replace(query, structured=False)
         # The view is asked once: its position and day are those of the answer, whatever happens meanwhile.
         view = index.view
         asked = (view.position, view.as_of, known_at, query)
         known = self._pages.get(asked)
-        if known is not None and self._elapsed() - known[0] < self._ttl_seconds:
+        if known is not None and self._elapsed() - known[0] < ttl_seconds:
             self.hits += 1
             self._pages.move_to_end(asked)
             return known[1]
         self.misses += 1
-        page = index.search(query)
+        page = index.search(query, until=until)
         if page.position == view.position:
             self._remember(asked, page)
         return page

@@ -10,6 +10,9 @@ from starlette.responses import Response
 
 from instrument_registry.catalog.search import Filters, InvalidQuery, Page, Query, SortBy, SortOrder
 from instrument_registry.catalog.search.query import NO_FILTERS, Lot
+from instrument_registry.configuration.parameters import MAX_RESULTS_PER_PAGE
+from instrument_registry.configuration.toggles import SEARCH_CATALOG, require
+from instrument_registry.http.auth import caller_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, list_response
 from instrument_registry.http.openapi import describe
@@ -21,6 +24,7 @@ from instrument_registry.http.spelling import IN_CAPITALS, WORDS, spelt
 from instrument_registry.wiring import Registry
 
 TEXT_LIMIT = 200
+USUAL_LIMIT = 20
 Limit = Annotated[int, msgspec.Meta(ge=1, le=100, description="Hits on a page.")]
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT, description="What a trader types.")]
 Cursor = Annotated[str, msgspec.Meta(max_length=1024, description="`next_cursor` of the page before.")]
@@ -33,7 +37,7 @@ Several = tuple[Annotated[str, msgspec.Meta(max_length=100)], ...]
 class _Conditions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The filters as parameters of a query string."""
 
-    limit: Limit = 20
+    limit: Limit = USUAL_LIMIT
     cursor: Cursor | None = None
     as_of: date | None = None
     as_known_at: KnownAt | None = None
@@ -77,7 +81,7 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     filters: Filters = msgspec.field(default_factory=Filters)
     sort_by: SortBy = SortBy.RELEVANCE
     sort_order: SortOrder = SortOrder.ASCENDING
-    limit: Limit = 20
+    limit: Limit = USUAL_LIMIT
     cursor: Cursor | None = None
     facets: bool = False
     as_of: date | None = None
@@ -134,10 +138,20 @@ async def _answer(
     request: Request, query: Query, *, as_of: date | None, known_at: datetime | None, where: str
 ) -> Response:
     registry: Registry = request.app.state.registry
-    catalogue = registry.catalogue
+    catalogue, terms = registry.catalogue, registry.configuration.now
+    require(SEARCH_CATALOG, terms, caller_of(request.scope).id)
+    most = terms[MAX_RESULTS_PER_PAGE]
+    if query.limit > most and query.limit == USUAL_LIMIT:
+        query = msgspec.structs.replace(query, limit=most)
+    if query.limit > most:
+        remedy = f"Ask for at most {most}; an operator set MAX_RESULTS_PER_PAGE"
+        problem = FieldProblem(
+            field=f"{where}.limit", problem=f"is more than {most}", remedy=remedy, value=shown(query.limit)
+        )
+        raise refused([problem])
     index = await catalogue.as_of(as_of, known_at=known_at)
     try:
-        page: Page = catalogue.answers.search(index, query, known_at=known_at)
+        page: Page = catalogue.answers.search(index, query, terms=terms, known_at=known_at)
     except InvalidQuery as error:
         remedy = "Take next_cursor from the page before, with the same question, or leave it out to start again"
         problem = FieldProblem(field=f"{where}.cursor", problem=str(error), remedy=remedy, value=shown(query.cursor))

@@ -9,6 +9,8 @@ from starlette.responses import Response
 
 from instrument_registry.catalog.search import Query
 from instrument_registry.catalog.suggesting import suggest
+from instrument_registry.configuration.toggles import SEARCH_CATALOG, require
+from instrument_registry.http.auth import caller_of
 from instrument_registry.http.correlation import correlation_of
 from instrument_registry.http.encoding import json_response, response_time_ms
 from instrument_registry.http.openapi import describe
@@ -52,11 +54,14 @@ async def suggestions(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, SuggestQuery)
     catalogue = registry.catalogue
+    require(SEARCH_CATALOG, registry.configuration.now, caller_of(request.scope).id)
     index = await catalogue.as_of(asked.as_of)
     view = index.view
     rows = suggest(view, asked.query, limit=asked.limit)
     if not rows and asked.query.strip():
-        page = catalogue.answers.search(index, Query(text=asked.query, limit=asked.limit))
+        page = catalogue.answers.search(
+            index, Query(text=asked.query, limit=asked.limit), terms=registry.configuration.now
+        )
         shown = msgspec.json.decode(page.body, type=list[_Row])
     else:
         shown = [msgspec.json.decode(view.fragment(row) + b"}", type=_Row) for row in rows]

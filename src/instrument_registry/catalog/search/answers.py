@@ -1,6 +1,8 @@
 """From matches to a page: order, cut, explain, count and print."""
 
+import time
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 
 import msgspec
@@ -10,30 +12,37 @@ import numpy.typing as npt
 from instrument_registry.catalog.search.facets import count_facets
 from instrument_registry.catalog.search.identifiers import identified
 from instrument_registry.catalog.search.matching import Group, Matcher
-from instrument_registry.catalog.search.parser import read
+from instrument_registry.catalog.search.parser import plain, read
 from instrument_registry.catalog.search.query import (
     Cursor,
     Hit,
     Page,
     Query,
+    SearchTookTooLong,
     SortBy,
     SortOrder,
     fingerprint,
     read_cursor,
     write_cursor,
 )
+from instrument_registry.catalog.search.reading import Reading
 from instrument_registry.catalog.search.view import View
 
 Rows = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float64] | npt.NDArray[np.uint8]
 FEW = 200
+NEVER = float("inf")
 NO_ROWS: Rows = np.array([], np.int32)
 
 
-def answer(view: View, query: Query) -> Page:
-    """One page of answers from one view."""
+def answer(view: View, query: Query, *, until: float = NEVER) -> Page:
+    """One page of answers from one view; `until` is an instant of the performance counter.
+
+    Raises: InvalidQuery, SearchTookTooLong.
+    """
     cursor = read_cursor(query)
-    groups = find(view, query)
+    groups = find(view, query, until=until)
+    in_time(until)
     rows = groups[0].rows if len(groups) == 1 else np.concatenate([NO_ROWS, *(group.rows for group in groups)])
     chosen, before = _page(view, query, groups, rows, cursor)
     taken = rows[chosen]
@@ -51,7 +60,13 @@ def answer(view: View, query: Query) -> Page:
     )
 
 
-def find(view: View, query: Query) -> list[Group]:
+def in_time(until: float) -> None:
+    """Looked at between the steps of a search: none of them is long; Raises: SearchTookTooLong."""
+    if time.perf_counter() >= until:
+        raise SearchTookTooLong("The search was given up after its time; SEARCH_TIMEOUT says how long it may take")
+
+
+def find(view: View, query: Query, *, until: float = NEVER) -> list[Group]:
     """The rows that answer a query, by how they fit; no row is in two groups."""
     matcher = Matcher.of(view, query.filters)
     text = query.text.strip()
@@ -59,7 +74,14 @@ def find(view: View, query: Query) -> list[Group]:
         return matcher.everything()
     if groups := identified(matcher, text):
         return groups
-    return matcher.match(read(text, known=view, as_of=view.as_of))
+    readings = read(text, known=view, as_of=view.as_of) if query.structured else plain(text)
+    return matcher.match(_before(readings, until))
+
+
+def _before(readings: Iterable[Reading], until: float) -> Iterator[Reading]:
+    for reading in readings:
+        in_time(until)
+        yield reading
 
 
 def printed(view: View, rows: Rows, whys: list[str]) -> bytes:

@@ -8,7 +8,7 @@ from datetime import date
 import numpy as np
 
 from instrument_registry.catalog.search.aliases import Alias
-from instrument_registry.catalog.search.answers import answer
+from instrument_registry.catalog.search.answers import NEVER, answer
 from instrument_registry.catalog.search.exact import Buckets
 from instrument_registry.catalog.search.names import Names, NameSet
 from instrument_registry.catalog.search.query import Page, Query
@@ -45,13 +45,14 @@ class Index:
         """An index of rows as of a market date, at a position of the catalogue."""
         return cls(rows, as_of, position=position, aliases=aliases)
 
-    def search(self, query: Query) -> Page:
-        """The answers to a query.
+    def search(self, query: Query, *, until: float = NEVER) -> Page:
+        """The answers to a query, given up at an instant of the performance counter.
 
         Raises:
             InvalidQuery: the cursor is not one of this query.
+            SearchTookTooLong: the instant has come.
         """
-        return answer(self.view, query)
+        return answer(self.view, query, until=until)
 
     def apply(
         self,

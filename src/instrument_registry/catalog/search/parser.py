@@ -71,6 +71,13 @@ def read(text: str, *, known: Known, as_of: date) -> Iterator[Reading]:
         yield whole
 
 
+def plain(text: str) -> Iterator[Reading]:
+    """A query as nothing but words of a name."""
+    names = tuple(name for name in map(compact, SPLIT.split(upper(text[:MAX_CHARACTERS]))[:MAX_WORDS]) if name)
+    if names:
+        yield Reading(words=names)
+
+
 def _with_ampersands(chunks: list[str], *, known: Known) -> list[str]:
     """`M AND M` and `M & M` as the one word they are; between real words the joint says nothing."""
     if "&" not in chunks and "AND" not in chunks:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from instrument_registry.errors import Invalid
+from instrument_registry.errors import Invalid, Unavailable
 
 MAX_LIMIT = 100
 Lot = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -18,6 +18,12 @@ class InvalidQuery(Invalid):
     """The query cannot be answered as it stands."""
 
     title = "The query is not valid"
+
+
+class SearchTookTooLong(Unavailable):
+    """Ask for something narrower, or again when there is less to do."""
+
+    title = "The search took too long"
 
 
 class SortBy(StrEnum):
@@ -85,6 +91,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = 20
     cursor: str | None = None
     facets: bool = False
+    structured: bool = True  # read for month, strike and side; else every word belongs to a name
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= MAX_LIMIT:
@@ -121,7 +128,7 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True):
 
 def fingerprint(query: Query) -> bytes:
     """What makes two queries the same, whatever page of them is asked."""
-    asked = (query.text, query.filters, query.sort_by, query.sort_order)
+    asked = (query.text, query.filters, query.sort_by, query.sort_order, query.structured)
     return hashlib.blake2b(msgspec.msgpack.encode(asked), digest_size=6).digest()
 
 
