@@ -299,9 +299,8 @@ class Reader:
         """Acknowledge on Redis, and note in the database how far all is acknowledged."""
         assert self._held is not None
         await self._acknowledge_there(gone)
-        for group in await self._streams.groups():
-            whole = group.name == self._consumer_id and group.streams == len(self._streams.keys) - 1
-            if whole and group.position > self._reached:
+        for group in await self._streams.groups(self._consumer_id):
+            if group.streams == len(self._streams.keys) - 1 and group.position > self._reached:
                 async with self._database.transaction() as tx:
                     await reader_storage.advance(tx, self._held, reached=group.position)
                 self._reaches(group.position)

@@ -109,33 +109,36 @@ end
 return 1
 """
 
-# For each group: its name, how far all is acknowledged, entries in hands, entries not read, streams it is on.
+# For each group, or for the one that is named: its name, how far all is acknowledged, entries in hands, entries not
+# read (of a stream where Redis does not know, a thousand are counted), and how many streams it is on.
 GROUPS = """
 local top, found, order = tonumber(redis.call('HGET', KEYS[1], 'position') or '0'), {}, {}
 local function place(id) return tonumber(string.match(id, '^%d+')) end
+local function add(key, is)
+    local seen = found[is.name]
+    if not seen then
+        seen = {top, 0, 0, 0}
+        found[is.name] = seen
+        order[#order + 1] = is.name
+    end
+    seen[4] = seen[4] + 1
+    local after = '(' .. is['last-delivered-id']
+    local unread = redis.call('XRANGE', key, after, '+', 'COUNT', 1)[1]
+    if unread then
+        seen[1] = math.min(seen[1], place(unread[1]) - 1)
+        seen[3] = seen[3] + (is.lag or #redis.call('XRANGE', key, after, '+', 'COUNT', 1000))
+    end
+    if is.pending > 0 then
+        seen[1] = math.min(seen[1], place(redis.call('XPENDING', key, is.name)[2]) - 1)
+        seen[2] = seen[2] + is.pending
+    end
+end
 for i = 2, #KEYS do
-    local stream = redis.pcall('XINFO', 'GROUPS', KEYS[i])
-    if stream.err then stream = {} end
-    for _, group in ipairs(stream) do
+    local groups = redis.pcall('XINFO', 'GROUPS', KEYS[i])
+    for _, group in ipairs(groups.err and {} or groups) do
         local is = {}
         for j = 1, #group, 2 do is[group[j]] = group[j + 1] end
-        local seen = found[is.name]
-        if not seen then
-            seen = {top, 0, 0, 0}
-            found[is.name] = seen
-            order[#order + 1] = is.name
-        end
-        seen[4] = seen[4] + 1
-        local unread = redis.call('XRANGE', KEYS[i], '(' .. is['last-delivered-id'], '+', 'COUNT', 1)[1]
-        if unread then
-            seen[1] = math.min(seen[1], place(unread[1]) - 1)
-            if is.lag then seen[3] = seen[3] + is.lag
-            else seen[3] = seen[3] + #redis.call('XRANGE', KEYS[i], '(' .. is['last-delivered-id'], '+') end
-        end
-        if is.pending > 0 then
-            seen[1] = math.min(seen[1], place(redis.call('XPENDING', KEYS[i], is.name)[2]) - 1)
-            seen[2] = seen[2] + is.pending
-        end
+        if not ARGV[1] or is.name == ARGV[1] then add(KEYS[i], is) end
     end
 end
 local told = {}

@@ -153,9 +153,11 @@ class Streams:
         """Let go of everything up to a position, and of the groups that had not come so far; False as for `write`."""
         return await self._eval(TRIM, self.keys, self.owner, floor) != -1
 
-    async def groups(self) -> list[Group]:
-        """The groups on these streams."""
-        told = cast("list[tuple[str, int, int, int, int]]", await self._eval(GROUPS, self.keys))
+    async def groups(self, name: str | None = None) -> list[Group]:
+        """The groups on these streams, or the one of this name."""
+        told = cast(
+            "list[tuple[str, int, int, int, int]]", await self._eval(GROUPS, self.keys, *([name] if name else []))
+        )
         return [Group(*one) for one in told]
 
     async def join(self, group: str, *, position: int) -> bool:
