@@ -247,7 +247,7 @@ async def relay_on(url: str, redis_url: str, *, sequence: bool) -> None:
     database = await Database(url).open()
     streams = Streams(redis_streams.connect(redis_url), Ordering.PARTITION, owner=secrets.token_hex(8))
     async with asyncio.TaskGroup() as group:
-        group.create_task(relay.run(database, streams, batch_size=BATCH))
+        group.create_task(relay.run(database, streams, batch_size=lambda: BATCH))
         if sequence:
             group.create_task(sequencer.run(database))
 

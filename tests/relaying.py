@@ -33,7 +33,7 @@ async def relaying(
     """A relay at work."""
     client = redis_streams.connect(url)
     streams = Streams(client, ordering, owner=owner)
-    task = asyncio.create_task(relay.run(database, streams, batch_size=batch_size, bounds=bounds))
+    task = asyncio.create_task(relay.run(database, streams, batch_size=lambda: batch_size, bounds=bounds))
     try:
         yield task
     finally:

@@ -115,21 +115,21 @@ class Lines:
         return line
 
 
-def registry_of(database: Database, folder: Path, *, now: datetime = NOON, **settings: object) -> Registry:
+def registry_of(database: Database, folder: Path, *, now: datetime = NOON, **pinned: str) -> Registry:
     """The parts of a process, at an instant."""
     return Registry(
-        settings=Settings(data_dir=folder, demo=False, **settings),
+        settings=Settings(data_dir=folder, demo=False),
         database=database,
         clock=lambda: now,
         catalogue=LiveCatalogue(database, lambda: now),
-        configuration=LiveConfiguration(database, Sources()),
+        configuration=LiveConfiguration(database, Sources(environment=pinned)),
     )
 
 
 @contextlib.asynccontextmanager
-async def worker(database: Database, folder: Path, **settings: object) -> AsyncIterator[Worker]:
+async def worker(database: Database, folder: Path, **pinned: str) -> AsyncIterator[Worker]:
     """A worker on a free port; retries come at once unless told otherwise."""
-    registry = registry_of(database, folder, **{"event_retry_seconds": 0.01, **settings})
+    registry = registry_of(database, folder, **{"EVENT_RETRY_SECONDS": "0.01", **pinned})
     async with database.transaction() as tx:
         _, key = await service.create_key(tx, name="streams", scope=Scope.OPERATOR, metadata=METADATA, at=NOON)
     app = create_app(registry)

@@ -73,14 +73,7 @@ class Settings(BaseSettings):
     fetch_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     # Not public, and yet sent webhooks, by http too: receivers of one's own.
     webhook_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
-    # How events reach consumers: how many attempts before one is a dead letter, how long before the second (later ones
-    # wait longer), how long dead letters are kept, after how many silent days a consumer is reported.
-    event_retry_attempts: Annotated[int, Field(ge=1, le=20)] = 3
-    event_retry_seconds: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    dlq_retention_hours: Annotated[int, Field(ge=1, le=8760)] = 72
-    consumer_silent_days: Annotated[float, Field(gt=0, le=365)] = 7.0
     event_broker_url: Annotated[SecretStr | None, AfterValidator(_broker_url)] = None
-    event_batch_size: Annotated[int, Field(ge=1, le=1000)] = 100
     event_ordering_guarantee: Literal["none", "partition", "global"] = "partition"
     # Who is sent every new checkpoint of the audit, guarded as webhooks are; such an address may hold a secret.
     audit_witness_url: SecretStr | None = None
@@ -111,9 +104,9 @@ def known_names() -> frozenset[str]:
     return frozenset(plain | {f"{PREFIX}{name}_FILE" for name in SECRETS})
 
 
-def other_variables() -> dict[str, str]:
-    """What our variables of the environment say that are no settings: they fix parameters."""
-    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name not in known_names()}
+def variables() -> dict[str, str]:
+    """Every variable of the environment that is ours: some are settings, some fix parameters."""
+    return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}
 
 
 def child_environment(**changed: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from instrument_registry.configuration.model import Sources
 from instrument_registry.configuration.parameters import SEARCH_INDEX_REFRESH
 from instrument_registry.configuration.service import pins
 from instrument_registry.database import Database, role_to_work_under
-from instrument_registry.settings import Settings, other_variables
+from instrument_registry.settings import Settings, known_names, variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ async def open_registry(settings: Settings, *, database_url: str, application: s
     """Connect the parts; whoever owns the tables works under the service's role. Raises: DatabaseUnavailable."""
     role = await role_to_work_under(database_url)
     database = await Database(database_url, role=role, application=application).open()
-    configuration = LiveConfiguration(database, Sources(environment=pins(other_variables())))
+    configuration = LiveConfiguration(database, Sources(environment=pins(variables(), settings=known_names())))
     catalogue = LiveCatalogue(database, clock.now, proof_seconds=lambda: float(configuration.now[SEARCH_INDEX_REFRESH]))
     return Registry(
         settings=settings, database=database, clock=clock.now, catalogue=catalogue, configuration=configuration

@@ -33,7 +33,7 @@ async def main():
     streams = Streams(redis_streams.connect(sys.argv[2]), Ordering.PARTITION, owner=secrets.token_hex(4))
     while True:
         try:
-            await relay.run(database, streams, batch_size=7, bounds=bounds)
+            await relay.run(database, streams, batch_size=lambda: 7, bounds=bounds)
         except DatabaseUnavailable:
             await asyncio.sleep(0.1)
 

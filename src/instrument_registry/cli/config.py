@@ -14,7 +14,7 @@ from instrument_registry.configuration.parameters import PARAMETERS
 from instrument_registry.configuration.service import Changes, Difference, pins
 from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Invalid
-from instrument_registry.settings import other_variables
+from instrument_registry.settings import known_names, variables
 
 app = typer.Typer(name="config", help="Parameters and toggles that are changed while it runs.", no_args_is_help=True)
 
@@ -146,7 +146,7 @@ async def _read(tx: Transaction) -> Snapshot:
 
 
 def _sources() -> Sources:
-    return Sources(environment=pins(other_variables()))
+    return Sources(environment=pins(variables(), settings=known_names()))
 
 
 def _changes(pairs: list[str]) -> Changes:

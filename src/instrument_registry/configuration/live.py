@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from prometheus_client import Gauge
@@ -48,9 +48,9 @@ class LiveConfiguration:
         VERSION.set(read.version)
         return read
 
-    async def changed(self) -> None:
-        """Wait until another version is in force."""
-        await self._changed.wait()
+    def changed(self) -> Awaitable[object]:
+        """What to wait for until a version after the one of now is in force."""
+        return self._changed.wait()
 
     async def follow(self, *, poll_seconds: float = POLL_SECONDS) -> None:
         """Keep it up to date, for ever: whatever cannot be read leaves what was known."""

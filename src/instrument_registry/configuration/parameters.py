@@ -51,6 +51,14 @@ EVENT_RETRY_ATTEMPTS = Parameter(
     name="EVENT_RETRY_ATTEMPTS", default=3, least=1, most=20, unit="attempts", owner="events",
     why="After so many attempts an event that a consumer cannot handle becomes a dead letter.",
 )  # fmt: skip
+EVENT_RETRY_SECONDS = Parameter(
+    name="EVENT_RETRY_SECONDS", default=1.0, least=0.001, most=3600, unit="s", owner="events",
+    why="How long a consumer's second attempt waits; later ones wait five times longer each.",
+)  # fmt: skip
+CONSUMER_SILENT_DAYS = Parameter(
+    name="CONSUMER_SILENT_DAYS", default=7.0, least=0.001, most=365, unit="d", owner="events",
+    why="A consumer that has not been seen for so long is reported.",
+)  # fmt: skip
 EVENT_BATCH_SIZE = Parameter(
     name="EVENT_BATCH_SIZE", default=100, least=1, most=1000, unit="events", owner="events",
     why="How many events travel together when nobody asks for another number.",
@@ -107,7 +115,8 @@ PARAMETERS: dict[str, AnyParameter] = {
     for one in (
         PLANNER_OPTIMIZATION_LEVEL, PLANNER_TIMEOUT, MAX_INSTRUMENTS_PER_PLAN, FILTERING_STRICTNESS, PLAN_CACHE_TTL,
         SEARCH_TIMEOUT, MAX_RESULTS_PER_PAGE, QUERY_OPTIMIZATION, SEARCH_INDEX_REFRESH, CACHE_TTL_SECONDS,
-        EVENT_RETRY_ATTEMPTS, EVENT_BATCH_SIZE, EVENT_ORDERING_GUARANTEE, EVENT_BROKER_URL, DLQ_RETENTION_HOURS,
+        EVENT_RETRY_ATTEMPTS, EVENT_RETRY_SECONDS, CONSUMER_SILENT_DAYS, EVENT_BATCH_SIZE,
+        EVENT_ORDERING_GUARANTEE, EVENT_BROKER_URL, DLQ_RETENTION_HOURS,
         PROFILES_PER_USER, PROFILE_LIMIT_LIVE_FEED, PROFILE_LIMIT_HISTORICAL, PROFILE_LIMIT_ALERTS,
         SLA_AVAILABILITY_PERCENT, SLA_P95_MS, SLA_CACHE_MISS_PERCENT, MEMORY_WARNING_MB, *TOGGLE_PARAMETERS,
     )

@@ -1,7 +1,7 @@
 """Change parameters: all of a request or none of it, with a reason, and back again."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -48,8 +48,8 @@ class Difference(NamedTuple):
     new: str
 
 
-def pins(environment: Mapping[str, str]) -> dict[str, str]:
-    """What variables of the environment fix, by parameter; what is nobody's name is none of ours.
+def pins(environment: Mapping[str, str], *, settings: Collection[str]) -> dict[str, str]:
+    """What variables of the environment fix, by parameter; some are settings, what is nobody's name is none of ours.
 
     Raises: UnknownParameter for a misspelt one, BadValue.
     """
@@ -59,7 +59,7 @@ def pins(environment: Mapping[str, str]) -> dict[str, str]:
         if name in PARAMETERS:
             PARAMETERS[name].read(value)
             found[name] = value
-        elif difflib.get_close_matches(name, list(PARAMETERS), n=1, cutoff=0.85):
+        elif variable not in settings and difflib.get_close_matches(name, list(PARAMETERS), n=1, cutoff=0.85):
             find(PARAMETERS, name)
     return found
 

@@ -204,7 +204,7 @@ async def acknowledge(request: Request) -> Response:
         done, awaited = await delivering.acknowledge(
             tx, name, positions=asked.positions, up_to=asked.up_to, process=asked.process, failed=failed,
             unread=asked.unread, leaving=asked.leaving, begun=asked.begun,
-            retrying=retrying_of(registry.settings), at=registry.clock(),
+            retrying=retrying_of(registry.configuration.now), at=registry.clock(),
         )  # fmt: skip
     if awaited:
         await wake(registry.database, name)

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from instrument_registry import events
 from instrument_registry.access.model import Scope
+from instrument_registry.configuration.parameters import DLQ_RETENTION_HOURS
 from instrument_registry.database import Transaction
 from instrument_registry.events import EventNotFound
 from instrument_registry.events.model import Archived
@@ -150,7 +151,7 @@ async def list_groups(request: Request) -> Response:
         )
         for one in groups
     ]  # fmt: skip
-    body = DeadLetterGroups(groups=shown, total=total, kept_hours=registry.settings.dlq_retention_hours)
+    body = DeadLetterGroups(groups=shown, total=total, kept_hours=registry.configuration.now[DLQ_RETENTION_HOURS])
     return json_response(body, headers=UNKEPT)
 
 

@@ -10,6 +10,14 @@ from starlette.responses import Response
 
 from instrument_registry import events
 from instrument_registry.access.model import Scope
+from instrument_registry.configuration.parameters import (
+    CONSUMER_SILENT_DAYS,
+    DLQ_RETENTION_HOURS,
+    EVENT_BATCH_SIZE,
+    EVENT_RETRY_ATTEMPTS,
+    EVENT_RETRY_SECONDS,
+)
+from instrument_registry.configuration.toggles import EVENT_STREAMING, require
 from instrument_registry.database import Transaction
 from instrument_registry.events import Event, EventNotFound, wire
 from instrument_registry.events.model import Archived
@@ -185,6 +193,7 @@ async def list_events(request: Request) -> Response:
 async def publish_events(request: Request) -> Response:
     """Tell 1 to 100 events of types that begin with `external.`; the same request again tells nothing twice."""
     registry: Registry = request.app.state.registry
+    require(EVENT_STREAMING, registry.configuration.now, caller_of(request.scope).id)
     asked = await read_json(request, PublishBody)
     key, at = idempotency_key(request), registry.clock()
     said = [
@@ -211,7 +220,7 @@ async def publish_events(request: Request) -> Response:
 async def events_health(request: Request) -> Response:
     """Whether facts get their order, and whether consumers take them."""
     registry: Registry = request.app.state.registry
-    days = registry.settings.consumer_silent_days
+    days = registry.configuration.now[CONSUMER_SILENT_DAYS]
     async with registry.database.transaction(read_only=True) as tx:
         waiting, waiting_seconds = await events.waiting(tx)
         position, ahead = await events.head_position(tx), await events.months_ahead(tx)
@@ -238,11 +247,12 @@ async def events_health(request: Request) -> Response:
 @router.get("/events/config", **describe(answer=EventsConfig, means="How events reach consumers here"))
 async def events_config(request: Request) -> Response:
     """Retries, batches, bounds and how long things are kept."""
-    settings = request.app.state.registry.settings
+    registry: Registry = request.app.state.registry
+    settings, now = registry.settings, registry.configuration.now
     body = EventsConfig(
-        retry_attempts=settings.event_retry_attempts, retry_first_wait_seconds=settings.event_retry_seconds,
-        retry_later_times=LATER_TIMES, batch_size=settings.event_batch_size,
-        dead_letters_kept_hours=settings.dlq_retention_hours, consumer_silent_days=settings.consumer_silent_days,
+        retry_attempts=now[EVENT_RETRY_ATTEMPTS], retry_first_wait_seconds=now[EVENT_RETRY_SECONDS],
+        retry_later_times=LATER_TIMES, batch_size=now[EVENT_BATCH_SIZE],
+        dead_letters_kept_hours=now[DLQ_RETENTION_HOURS], consumer_silent_days=now[CONSUMER_SILENT_DAYS],
         heartbeat_seconds=HEARTBEAT_SECONDS, poll_seconds=POLL_SECONDS, publish_at_once_max=AT_ONCE_MAX,
         publish_data_bytes_max=DATA_BYTES_MAX, bulk_run_facts=events.BULK_FACTS,
         ordering_guarantee=settings.event_ordering_guarantee, broker=settings.event_broker_url is not None,

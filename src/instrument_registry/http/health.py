@@ -16,6 +16,7 @@ from starlette.responses import Response
 from instrument_registry import events
 from instrument_registry.catalog.ingestion import demonstration, schedule
 from instrument_registry.catalog.live import Proof
+from instrument_registry.configuration.parameters import CONSUMER_SILENT_DAYS
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
 from instrument_registry.events import measures
@@ -208,7 +209,7 @@ async def _audit(registry: Registry) -> str:
 
 async def _consumers(registry: Registry) -> str:
     """Somebody who asked for facts does not fetch them any more."""
-    days = registry.settings.consumer_silent_days
+    days = registry.configuration.now[CONSUMER_SILENT_DAYS]
     async with registry.database.transaction(read_only=True) as tx:
         silent = await consumers.silent(tx, days=days)
     if silent:

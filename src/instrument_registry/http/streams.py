@@ -13,6 +13,9 @@ from starlette.types import Scope as AsgiScope
 
 from instrument_registry import events
 from instrument_registry.access.model import KeyRejected, Scope
+from instrument_registry.configuration.model import Snapshot
+from instrument_registry.configuration.parameters import EVENT_BATCH_SIZE, EVENT_RETRY_ATTEMPTS, EVENT_RETRY_SECONDS
+from instrument_registry.configuration.toggles import EVENT_STREAMING, FeatureOff, require
 from instrument_registry.errors import Forbidden, Unavailable
 from instrument_registry.events.model import Archived
 from instrument_registry.events.streams import consumers, positions, runs
@@ -28,7 +31,7 @@ from instrument_registry.events.streams.following import (
 )
 from instrument_registry.events.streams.model import BATCH_MAX, Asked, Handed, Retrying, TooManyConsumers, Wanted
 from instrument_registry.events.streams.signals import Signals
-from instrument_registry.http.auth import authorize, metadata_of
+from instrument_registry.http.auth import authorize, caller_of, metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import json_bytes
 from instrument_registry.http.event_shapes import ConsumerId, EventTypes, From, event_json, start_of
@@ -37,7 +40,6 @@ from instrument_registry.http.openapi import describe
 from instrument_registry.http.problems import FieldProblem, refused, shown
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import room
-from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry
 
 NDJSON, SSE = "application/x-ndjson", "text/event-stream"
@@ -176,12 +178,13 @@ async def stream_server_sent(request: Request) -> Response:
 
 async def _answer(request: Request, asked: StreamBody | StreamQuery, form: Form) -> Response:
     registry: Registry = request.app.state.registry
+    require(EVENT_STREAMING, registry.configuration.now, caller_of(request.scope).id)
     signals: Signals = request.app.state.signals
     flows: Flows = request.app.state.flows
     process = asked.process or secrets.token_hex(8)
     if asked.consumer_id is not None:
         await _ensure(registry, request.scope, asked.consumer_id, asked)
-        terms = _terms(registry.settings, asked, process=process)
+        terms = _terms(registry.configuration.now, asked, process=process)
         parts = follow_for(registry.database, signals, asked.consumer_id, terms=terms, new_id=uuid4)
     else:
         wanted = asked_of(asked).over(Wanted())
@@ -212,14 +215,14 @@ def asked_of(asked: StreamBody | StreamQuery) -> Asked:
     return Asked(event_types=types, bulk=asked.bulk, shared=asked.shared)
 
 
-def retrying_of(settings: Settings) -> Retrying:
+def retrying_of(now: Snapshot) -> Retrying:
     """How often an event is tried."""
-    return Retrying(attempts_max=settings.event_retry_attempts, first_wait_seconds=settings.event_retry_seconds)
+    return Retrying(attempts_max=now[EVENT_RETRY_ATTEMPTS], first_wait_seconds=now[EVENT_RETRY_SECONDS])
 
 
-def _terms(settings: Settings, asked: StreamBody | StreamQuery, *, process: str) -> Terms:
+def _terms(now: Snapshot, asked: StreamBody | StreamQuery, *, process: str) -> Terms:
     return Terms(
-        process=process, batch_size=asked.batch_size or settings.event_batch_size, retrying=retrying_of(settings),
+        process=process, batch_size=asked.batch_size or now[EVENT_BATCH_SIZE], retrying=retrying_of(now),
         acknowledge_seconds=asked.acknowledge_within_seconds, drain=not asked.follow,
     )  # fmt: skip
 
@@ -251,7 +254,7 @@ async def _pieces(
         async for part in parts:
             if now() >= checked_at + KEY_CHECKED_SECONDS:
                 checked_at = now()
-                if (reason := await _refusal(scope)) is not None:
+                if (reason := await _refusal(registry, scope)) is not None:
                     part = Ended(Why.REFUSED, reason)
             match part:
                 case Batch(handed, _) if handed:
@@ -290,11 +293,12 @@ async def _written(registry: Registry, handed: Sequence[Handed], *, form: Form) 
     )
 
 
-async def _refusal(scope: AsgiScope) -> str | None:
+async def _refusal(registry: Registry, scope: AsgiScope) -> str | None:
     """Why the caller may not go on, if so; without a database nothing is sent anyway."""
     try:
-        await authorize(scope, Scope.READER)
-    except (KeyRejected, Forbidden) as error:
+        caller = await authorize(scope, Scope.READER)
+        require(EVENT_STREAMING, registry.configuration.now, caller.id)
+    except (KeyRejected, Forbidden, FeatureOff) as error:
         return str(error)
     except Unavailable:
         return None

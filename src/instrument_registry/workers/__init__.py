@@ -3,22 +3,22 @@
 A worker that returns has finished for good; one that fails is started again after a while.
 """
 
-from collections.abc import Awaitable, Callable
-
-from instrument_registry.wiring import Registry
+from instrument_registry.configuration.toggles import EVENT_STREAMING
 from instrument_registry.workers.audit import seal_audit, tell_witness
 from instrument_registry.workers.configure import follow_configuration, make_scheduled_changes
 from instrument_registry.workers.consumers import watch_consumers
 from instrument_registry.workers.deliver import deliver
 from instrument_registry.workers.expire import expire_daily
 from instrument_registry.workers.ingest import keep_schedules, load_demo, work_jobs
+from instrument_registry.workers.kind import Worker
 from instrument_registry.workers.measure import measure_log
 from instrument_registry.workers.project import project_daily_facts
 from instrument_registry.workers.relay import relay_to_redis
 from instrument_registry.workers.retain import retain_daily
 from instrument_registry.workers.sequencer import sequence
+from instrument_registry.workers.switching import while_on
 
-Worker = Callable[[Registry], Awaitable[None]]
+__all__ = ["WORKERS", "Worker"]
 
 WORKERS: dict[str, Worker] = {
     "sequencer": sequence,
@@ -28,8 +28,8 @@ WORKERS: dict[str, Worker] = {
     "jobs": work_jobs,
     "schedules": keep_schedules,
     "expiry": expire_daily,
-    "relay": relay_to_redis,
-    "webhooks": deliver,
+    "relay": while_on(EVENT_STREAMING, relay_to_redis),
+    "webhooks": while_on(EVENT_STREAMING, deliver),
     "consumers": watch_consumers,
     "measures": measure_log,
     "daily_facts": project_daily_facts,

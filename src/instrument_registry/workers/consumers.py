@@ -6,6 +6,7 @@ from datetime import timedelta
 import structlog
 
 from instrument_registry import events
+from instrument_registry.configuration.parameters import CONSUMER_SILENT_DAYS, DLQ_RETENTION_HOURS
 from instrument_registry.events import Metadata
 from instrument_registry.events.streams import consumers, dead_letters, measures
 from instrument_registry.wiring import Registry
@@ -22,7 +23,7 @@ async def watch_consumers(registry: Registry) -> None:
     due = loop.time()
     while True:
         async with registry.database.transaction(read_only=True) as tx:
-            await measures.measure(tx, silent_days=registry.settings.consumer_silent_days)
+            await measures.measure(tx, silent_days=registry.configuration.now[CONSUMER_SILENT_DAYS])
         if loop.time() >= due:
             await look_after(registry)
             due = loop.time() + LOOKED_AFTER_SECONDS
@@ -31,11 +32,11 @@ async def watch_consumers(registry: Registry) -> None:
 
 async def look_after(registry: Registry) -> None:
     """Tell of consumers that have fallen silent, and let go of dead letters that were kept long enough."""
-    settings, at = registry.settings, registry.clock()
+    now, at = registry.configuration.now, registry.clock()
     metadata = Metadata(actor="worker:consumers", correlation_id=f"consumers-{at:%Y%m%dT%H%M%S}", source="worker")
     async with registry.database.transaction() as tx:
-        silent = await consumers.tell_silent(tx, days=settings.consumer_silent_days, metadata=metadata, at=at)
-    kept = timedelta(hours=settings.dlq_retention_hours)
+        silent = await consumers.tell_silent(tx, days=now[CONSUMER_SILENT_DAYS], metadata=metadata, at=at)
+    kept = timedelta(hours=now[DLQ_RETENTION_HOURS])
     expired = 0
     while True:
         async with registry.database.transaction() as tx:

@@ -2,6 +2,7 @@
 
 import secrets
 
+from instrument_registry.configuration.parameters import EVENT_BATCH_SIZE
 from instrument_registry.events.streams import redis_streams, relay
 from instrument_registry.events.streams.layout import Ordering
 from instrument_registry.events.streams.redis_streams import Streams
@@ -19,6 +20,6 @@ async def relay_to_redis(registry: Registry) -> None:
     try:
         ordering = Ordering(registry.settings.event_ordering_guarantee)
         streams = Streams(client, ordering, owner=secrets.token_hex(OWNER_BYTES))
-        await relay.run(registry.database, streams, batch_size=registry.settings.event_batch_size)
+        await relay.run(registry.database, streams, batch_size=lambda: registry.configuration.now[EVENT_BATCH_SIZE])
     finally:
         await redis_streams.disconnect(client)

@@ -1,6 +1,7 @@
 """Brings the log to Redis: a copy of its newest events, which may be lost at any moment and is then made again."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -42,7 +43,7 @@ class Refused(Exception):
     """Redis answers, and what stands there is not ours to write over."""
 
 
-async def run(database: Database, streams: Streams, *, batch_size: int, bounds: Bounds = BOUNDS) -> None:
+async def run(database: Database, streams: Streams, *, batch_size: Callable[[], int], bounds: Bounds = BOUNDS) -> None:
     """Relay for ever; a second one waits until the first is gone. Raises: DatabaseUnavailable.
 
     It reads through the session that holds the lock: whoever lost the lock lost the log. What such a relay may still
@@ -59,7 +60,9 @@ async def run(database: Database, streams: Streams, *, batch_size: int, bounds: 
 class Relay:
     """One relay at work: what it knows of its Redis."""
 
-    def __init__(self, session: Transaction, streams: Streams, *, batch_size: int, bounds: Bounds) -> None:
+    def __init__(
+        self, session: Transaction, streams: Streams, *, batch_size: Callable[[], int], bounds: Bounds
+    ) -> None:
         self._session, self._streams, self._batch_size, self._bounds = session, streams, batch_size, bounds
         self._report = Report(session)
         self._position: int | None = None  # None: what stands on Redis has to be looked at first
@@ -105,7 +108,7 @@ class Relay:
 
     async def _write_page(self, after: int) -> bool:
         """Bring over some batches; False when there were none."""
-        page = await service.read(self._session, after=after, limit=self._batch_size * BATCHES_AT_ONCE, bulk=False)
+        page = await service.read(self._session, after=after, limit=self._batch_size() * BATCHES_AT_ONCE, bulk=False)
         if page.position == after:
             return False
         if not await self._streams.write(self._writes(page, after)):
@@ -119,7 +122,7 @@ class Relay:
         return True
 
     def _writes(self, page: Page, after: int) -> list[Write]:
-        size = self._batch_size
+        size = self._batch_size()
         batches = [page.events[start : start + size] for start in range(0, len(page.events), size)] or [[]]
         ends = [batch[-1].position or 0 for batch in batches[:-1]] + [page.position]
         return [
