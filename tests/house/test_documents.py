@@ -10,6 +10,7 @@ import typer
 from typer._click import Context
 
 from instrument_registry.cli.main import COMMANDS, app
+from instrument_registry.configuration.parameters import PARAMETERS
 from instrument_registry.settings import known_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,7 +99,9 @@ class TestEveryDocument:
         assert (mentioned, shown) == ([], [])
 
     def test_settings_are_known(self, path: Path) -> None:
-        assert set(SETTING.findall(path.read_text(encoding="utf-8"))) <= known_names()
+        assert set(SETTING.findall(path.read_text(encoding="utf-8"))) <= known_names() | {
+            one.environment_name for one in PARAMETERS.values()
+        }
 
     def test_make_targets_exist(self, path: Path) -> None:
         targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
