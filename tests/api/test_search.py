@@ -15,6 +15,7 @@ from instrument_registry.access.model import Scope
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.remembering import Answers
 from instrument_registry.catalog.search import Index, Page, Query
+from instrument_registry.configuration.model import Snapshot
 from instrument_registry.database import Database
 from instrument_registry.http.shapes import InstrumentPage
 from market import CALL, ENDED, ISIN
@@ -70,7 +71,9 @@ async def page_by_page(caller: Caller, query: str) -> tuple[list[str], set[int]]
 class ByQuestion(Answers):
     """The memory one writes first: a question has an answer."""
 
-    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
+    def search(
+        self, index: Index, query: Query, *, terms: Snapshot | None = None, known_at: datetime | None = None
+    ) -> Page:
         return self._kept(index, query, asked=query)
 
     def _kept(self, index: Index, query: Query, *, asked: object) -> Page:
@@ -81,7 +84,9 @@ class ByQuestion(Answers):
 class ByQuestionAndDay(ByQuestion):
     """The next one: of a day."""
 
-    def search(self, index: Index, query: Query, *, known_at: datetime | None = None) -> Page:
+    def search(
+        self, index: Index, query: Query, *, terms: Snapshot | None = None, known_at: datetime | None = None
+    ) -> Page:
         return self._kept(index, query, asked=(index.view.as_of, known_at, query))
 
 
