@@ -23,7 +23,6 @@ from instrument_registry.http.problems import NotUnderstood
 from instrument_registry.http.routes import needs, root
 from instrument_registry.wiring import Registry
 
-IF_NONE_MATCH = {"If-None-Match": "The ETag of the answer one has: 304 when it is still right."}
 Plain = str | int | float | bool | None
 
 
@@ -113,7 +112,7 @@ async def one_parameter(request: Request) -> Response:
 @router.post(
     "/ofrep/v1/evaluate/flags",
     **describe(
-        body=FlagRequest, headers=IF_NONE_MATCH, answer=FlagsEvaluated, means="Every flag", tagged=True,
+        body=FlagRequest, answer=FlagsEvaluated, means="Every flag", tagged=True,
         problems=(ContextRefused,),
     ),
 )  # fmt: skip
