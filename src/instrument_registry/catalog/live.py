@@ -41,6 +41,7 @@ INSTRUMENT = "instrument."
 NAMING = ("alias.", "declaration.", "ingestion.applied")
 # How often an index that has changed is compared with the tables, and how long it may take to reach their position.
 PROOF_SECONDS = 30.0
+RESTLESS_PERIODS = 10
 PROOF_WAIT_SECONDS = 10.0
 
 POSITION = Gauge("registry_index_position", "Position of the newest fact in the index of today")
@@ -207,11 +208,20 @@ class LiveCatalogue:
             after = page.position
 
     async def keep_proving(self) -> None:
-        """Compare an index that has changed with the tables now and then, for ever; one that differs is built anew."""
+        """Compare an index that has changed with the tables once it is at rest, for ever; build one that differs anew.
+
+        One that never rests is compared all the same, after some periods: a proof costs what reading everything costs.
+        """
+        restless = 0
         while True:
+            before = self.position
             await asyncio.sleep(self._proof_seconds())
             if self.proved_position == self.position and self.proof is Proof.EQUAL:
                 continue
+            restless += 1
+            if self.position != before and restless < RESTLESS_PERIODS:
+                continue
+            restless = 0
             if await self.prove() is Proof.DIFFERENT:
                 await self.start()
 
