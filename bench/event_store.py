@@ -2,7 +2,7 @@
 
 Single appends: eight writers, a transaction each, the same payload, on one embedded server with the settings we ship,
 in interleaved pairs; the reference is the PostgreSQL recorder of `eventsourcing`, a thread and a connection a writer.
-Ours runs in one process with a task a writer, its sequencer at work beside it; once as facts that others publish, and
+Ours runs in one process on uvloop with a task a writer, its sequencer beside it; once as facts that others publish, and
 once as facts of ours, which leave an audit record besides: the reference knows nothing like it.
 Run: python bench/event_store.py [--appends 4000] [--pairs 5] [--facts 1000000]
 """
@@ -21,6 +21,7 @@ from typing import ClassVar
 from uuid import uuid4
 
 import psycopg
+import uvloop
 from psycopg.conninfo import conninfo_to_dict
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -198,7 +199,7 @@ def main() -> None:
         try:
             migrations.migrate(server.owner_url, service_login=server.service_login)
             judged = Judged(server.owner_url)
-            found = asyncio.run(measure(server, judged, appends=chosen.appends, pairs=chosen.pairs, facts=chosen.facts))
+            found = uvloop.run(measure(server, judged, appends=chosen.appends, pairs=chosen.pairs, facts=chosen.facts))
             judged.datastore.close()
         finally:
             server.stop()

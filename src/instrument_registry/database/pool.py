@@ -150,8 +150,10 @@ class Database:
         for last in [False] * self._pool_size + [True]:
             connection = await self._pool.getconn()
             try:
-                await connection.set_isolation_level(ISOLATION[isolation])
-                await connection.set_read_only(read_only)
+                if connection.isolation_level is not ISOLATION[isolation]:
+                    await connection.set_isolation_level(ISOLATION[isolation])
+                if connection.read_only is not read_only:
+                    await connection.set_read_only(read_only)
                 block = connection.transaction()
                 await block.__aenter__()
             except psycopg.OperationalError:
