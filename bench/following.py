@@ -40,7 +40,7 @@ COLUMNS = (
     "instrument_token", "exchange_token", "tradingsymbol", "name", "last_price", "expiry", "strike", "tick_size",
     "lot_size", "instrument_type", "segment", "exchange",
 )  # fmt: skip
-POSITION = re.compile(rb'^registry_index_position\{process="([^"]+)"\} (\S+)$', re.MULTILINE)
+POSITION = re.compile(rb'^instrument_registry_index_position\{process="([^"]+)"\} (\S+)$', re.MULTILINE)
 GIVE_UP_SECONDS = 60.0
 LOOK_SECONDS = 0.05  # asking costs the processors that are measured: 10 ms each time
 

@@ -207,7 +207,7 @@ class TestServing:
         eventually(lambda: len(serving.children("api")) == 2 and serving.answers())
 
         assert counted(serving) >= before
-        assert 'registry_process_restarts_total{process="api-1"} 1.0' in serving.get("/metrics")[1]
+        assert 'instrument_registry_process_restarts_total{process="api-1"} 1.0' in serving.get("/metrics")[1]
 
     def test_crashing_again_and_again_is_given_up(self, serving: Serving) -> None:
         serving.start()

@@ -44,9 +44,9 @@ PROOF_SECONDS = 30.0
 RESTLESS_PERIODS = 10
 PROOF_WAIT_SECONDS = 10.0
 
-POSITION = Gauge("registry_index_position", "Position of the newest fact in the index of today")
-ROWS = Gauge("registry_index_instruments", "Instruments in the index of today")
-PROOFS = Counter("registry_index_proofs", "Comparisons of the index with the tables", ["verdict"])
+POSITION = Gauge("instrument_registry_index_position", "Position of the newest fact in the index of today")
+ROWS = Gauge("instrument_registry_index_instruments", "Instruments in the index of today")
+PROOFS = Counter("instrument_registry_index_proofs", "Comparisons of the index with the tables", ["verdict"])
 
 LOG = structlog.get_logger(__name__)
 

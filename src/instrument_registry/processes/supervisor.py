@@ -41,7 +41,7 @@ CRASHES_WITHIN_SECONDS = 60.0
 API_PREFIX = "/api/v1/internal/instrument-registry"
 
 log = structlog.get_logger()
-RESTARTS = Counter("registry_process_restarts", "Processes started again after they crashed", ["process"])
+RESTARTS = Counter("instrument_registry_process_restarts", "Processes started again after they crashed", ["process"])
 T = TypeVar("T")
 
 

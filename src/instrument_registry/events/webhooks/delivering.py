@@ -47,9 +47,9 @@ COUNTED_EVERY_SECONDS = 30.0
 SWEPT_AT_ONCE = 5_000  # deliveries to endpoints that are gone
 
 log = structlog.get_logger()
-ATTEMPTS = Counter("registry_webhook_attempts", "Requests to webhook endpoints", ["result"])
-WAITING = Gauge("registry_webhook_deliveries_waiting", "Deliveries that have not been taken yet")
-OLDEST = Gauge("registry_webhook_oldest_waiting_seconds", "How long the oldest delivery has been waiting")
+ATTEMPTS = Counter("instrument_registry_webhook_attempts", "Requests to webhook endpoints", ["result"])
+WAITING = Gauge("instrument_registry_webhook_deliveries_waiting", "Deliveries that have not been taken yet")
+OLDEST = Gauge("instrument_registry_webhook_oldest_waiting_seconds", "How long the oldest delivery has been waiting")
 
 
 async def run(
