@@ -14,7 +14,9 @@ BACKOFF_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
 STEADY_AFTER_SECONDS = 60.0
 
 log = structlog.get_logger()
-FAILURES = Counter("instrument_registry_worker_failures", "Times a background worker failed and was started again", ["worker"])
+FAILURES = Counter(
+    "instrument_registry_worker_failures", "Times a background worker failed and was started again", ["worker"]
+)
 
 
 async def tend_all(registry: Registry, workers: Mapping[str, Worker]) -> None:
