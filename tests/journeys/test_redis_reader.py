@@ -65,12 +65,17 @@ async def create(database: Database, wanted: Wanted | None = None) -> None:
 
 
 async def drink(reader: Reader, into: list[Handed], *, up_to: int, within_seconds: float = 20) -> None:
-    """Take and acknowledge until that position has been seen."""
+    """Take and acknowledge until every position up to that one has come: streams have no common order."""
     async with asyncio.timeout(within_seconds):
-        while max((one.event.position or 0 for one in into), default=0) < up_to:
+        while not _all_up_to(into, up_to):
             batch = await reader.read()
             into += batch
             await reader.acknowledge(batch)
+
+
+def _all_up_to(taken: list[Handed], last: int) -> bool:
+    places = {one.event.position or 0 for one in taken}
+    return last in places and set(range(min(places), last)) <= places
 
 
 async def position(database: Database) -> int:
