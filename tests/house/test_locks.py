@@ -1,5 +1,6 @@
 """The lock files hold what the project asks for, every file by hash, and name no place to fetch from."""
 
+import json
 import re
 
 import pytest
@@ -19,3 +20,12 @@ class TestLock:
 
         assert len(pinned) == len(named) > 20
         assert not re.search(r"https?://|--(extra-)?index-url|--find-links", text)
+
+
+def test_the_lock_of_outside_judges_pins_by_hash_and_names_no_address() -> None:
+    text = (locks.ROOT / "tests" / "outside" / "package-lock.json").read_text(encoding="utf-8")
+    packages = {name: one for name, one in json.loads(text)["packages"].items() if name}
+
+    assert len(packages) > 20
+    assert all(one["integrity"].startswith("sha512-") for one in packages.values())
+    assert "://" not in text, "take `resolved` and `funding` out of it"
