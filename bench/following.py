@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from reports import keep
 from searching.universe import universe
+from searching.unlimited import UNLIMITED
 from searching.worker import PROGRAM, catalogue, key_for, told, wait
 
 from instrument_registry.catalog.search import IndexRow
@@ -129,7 +130,7 @@ def measure(size: int, *, rounds: int) -> dict[str, object]:
         tempfile.TemporaryDirectory(prefix="instrument-registry-bench-") as name,
         catalogue(rows, listed_on=today - timedelta(DAYS_AGO), read_only=False) as url,
     ):
-        environment = os.environ | {
+        environment = os.environ | UNLIMITED | {
             "INSTRUMENT_REGISTRY_DATABASE_URL": url, "INSTRUMENT_REGISTRY_DATA_DIR": name,
             "INSTRUMENT_REGISTRY_PORT": str(PORT), "INSTRUMENT_REGISTRY_WORKERS": str(WORKERS),
             "INSTRUMENT_REGISTRY_DEMO": "off",

@@ -11,6 +11,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,9 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from reports import keep
 
 CONNECTIONS = 16
-KINDS = ("bare", "frame", "frame, no log line")
+KINDS = ("bare", "frame", "frame, no log line", "frame, no limit")
 TARGET = 0.60
-KEY = f"irk_{'a' * 16}_{'A' * 43}"
+MIDDLE_MS = 0.15  # what the frame may add to the processor time of a request
+KEY = f"irk_{'a' * 16}_{'A' * 43}1Vqqe7"  # the checksum of the rest
 PATH = "/api/v1/internal/instrument-registry/words"
 HEADERS = f"Host: bench\r\nAccept: */*\r\nUser-Agent: bench\r\nX-Internal-API-Key: {KEY}\r\n"
 
@@ -33,7 +35,7 @@ def serve(kind: str, descriptor: int, body_bytes: int) -> None:
     import uvicorn
 
     body = b'{"word":"' + b"x" * (body_bytes - 11) + b'"}'
-    app = bare(body) if kind == "bare" else framed(body, logged=kind == "frame")
+    app = bare(body) if kind == "bare" else framed(body, logged="no log" not in kind, limited="no limit" not in kind)
     config = uvicorn.Config(app, log_level="error", access_log=False, loop="uvloop", http="httptools")  # type: ignore[arg-type]
     # Not `fd=`: uvicorn takes an inherited descriptor for a Unix socket, and without TCP_NODELAY an answer waits 40 ms.
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
@@ -53,8 +55,8 @@ def bare(body: bytes) -> object:
     return app
 
 
-def framed(body: bytes, *, logged: bool) -> object:
-    """Our frame with everything on: key, query struct, correlation id, numbers, log line, bounds, codings."""
+def framed(body: bytes, *, logged: bool, limited: bool) -> object:
+    """Our frame with everything on: key, limits, query struct, correlation id, numbers, log line, bounds, codings."""
     import msgspec
     from starlette.requests import Request
     from starlette.responses import Response
@@ -62,11 +64,16 @@ def framed(body: bytes, *, logged: bool) -> object:
     from instrument_registry import telemetry
     from instrument_registry.access.model import ApiKey, Scope, SealedKey, digest_of
     from instrument_registry.clock import now
+    from instrument_registry.configuration.live import LiveConfiguration
+    from instrument_registry.configuration.model import Sources
+    from instrument_registry.database import Database
     from instrument_registry.http.app import build
     from instrument_registry.http.auth import KeyRing
     from instrument_registry.http.encoding import bytes_response
+    from instrument_registry.http.limiting import limiting_of
     from instrument_registry.http.queries import read_query
     from instrument_registry.http.routes import room
+    from instrument_registry.settings import Settings
 
     class Words(msgspec.Struct, forbid_unknown_fields=True):
         query: str
@@ -92,6 +99,11 @@ def framed(body: bytes, *, logged: bool) -> object:
 
     app = build([words])
     app.state.key_ring = KeyRing(load, record_use, clock=now)
+    if limited:
+        often = {"RATE_LIMIT_READ_PER_MINUTE": "1000000", "RATE_LIMIT_READ_PER_SECOND": "100000"}
+        nowhere = Database("")  # which nothing here asks
+        configuration = LiveConfiguration(nowhere, Sources(environment=often))
+        app.state.limiting = limiting_of(Settings(data_dir=Path(tempfile.mkdtemp())), nowhere, configuration)
     return app
 
 
@@ -169,8 +181,11 @@ def compare(body_bytes: int, *, seconds: float, rounds: int) -> dict[str, object
         for kind, found in taken.items()
     }
     bare_rate = medians["bare"]["per_cpu_second"]
+    added = {kind: round(1000 / one["per_cpu_second"] - 1000 / bare_rate, 4) for kind, one in medians.items()}
     ratios = {kind: round(found["per_cpu_second"] / bare_rate, 3) for kind, found in medians.items()}
-    return {"body_bytes": body_bytes, "medians": medians, "ratio_to_bare": ratios, "samples": taken}
+    return {
+        "body_bytes": body_bytes, "medians": medians, "ratio_to_bare": ratios, "added_cpu_ms": added, "samples": taken,
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -190,6 +205,9 @@ def main() -> None:
         name: result["ratio_to_bare"]["frame"]
         for name, result in zip(bars, results, strict=True)  # type: ignore[index]
     }
+    for result in results:
+        bars[f"middle_cpu_ms_{result['body_bytes']}_bytes"] = MIDDLE_MS
+        found[f"middle_cpu_ms_{result['body_bytes']}_bytes"] = result["added_cpu_ms"]["frame"]  # type: ignore[index]
     samples = {"seconds": chosen.seconds, "rounds": chosen.rounds, "connections": CONNECTIONS}
     sys.exit(keep("http_frame", found | {"bodies": results}, bars=bars, samples=samples))
 

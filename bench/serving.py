@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from http_frame import PATH as BARE_PATH
 from http_frame import cpu_seconds
 from reports import keep
+from searching.unlimited import UNLIMITED
 from searching.worker import PROGRAM, wait
 
 BARS: dict[str, float] = {
@@ -205,7 +206,7 @@ def running(data: Path) -> Iterator[System]:
     """An instance over the dumps, ended afterwards."""
     with tempfile.TemporaryDirectory(prefix="instrument-registry-bench-") as name:
         Path(name).chmod(0o711)
-        environment = os.environ | {
+        environment = os.environ | UNLIMITED | {
             "INSTRUMENT_REGISTRY_DATA_DIR": name, "INSTRUMENT_REGISTRY_PORT": str(PORT),
             "INSTRUMENT_REGISTRY_WORKERS": str(WORKERS), "INSTRUMENT_REGISTRY_DEMO": "off",
         }  # fmt: skip

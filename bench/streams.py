@@ -24,6 +24,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reports import keep
+from searching.unlimited import UNLIMITED
 
 from instrument_registry import events
 from instrument_registry.clock import now
@@ -198,7 +199,7 @@ def serving(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("INSTRUMENT_REGISTRY_")}
-    environment |= {
+    environment |= UNLIMITED | {
         "INSTRUMENT_REGISTRY_DATA_DIR": str(folder), "INSTRUMENT_REGISTRY_PORT": str(port),
         "INSTRUMENT_REGISTRY_WORKERS": "1", "INSTRUMENT_REGISTRY_DEMO": "off",
         "INSTRUMENT_REGISTRY_LOG_LEVEL": "warning",

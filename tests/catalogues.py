@@ -20,7 +20,7 @@ from instrument_registry.catalog.keys import format_key, parse_key
 from instrument_registry.database import Database
 from keeper import Template
 
-LOCK = 0x6361_7461_6C6F_6773  # "catalogs"
+LOCK = 0x6361_7461  # "cata"
 NOW = datetime(2026, 11, 21, 6, 0, tzinfo=UTC)
 
 # Every one lists what breaks it; none may.
@@ -237,7 +237,7 @@ def shared(template: Template, name: str, build: Callable[[str], None]) -> Catal
         ),
     )
     with psycopg.connect(template.admin_url, autocommit=True) as admin:
-        admin.execute("select pg_advisory_lock(%s)", (LOCK,))
+        admin.execute("select pg_advisory_lock(%s, hashtext(%s))", (LOCK, name))  # others are built beside it
         built = admin.execute(
             "select shobj_description(oid, 'pg_database') from pg_database where datname = %s", (database,)
         ).fetchone()

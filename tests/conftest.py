@@ -4,7 +4,8 @@ Fixtures for tests:
   database       an open `Database` on a fresh, migrated clone, seen as the service sees it (async tests)
   database_urls  the same clone's `owner` and `service` URLs, for programs and for arranging what the service may not
   transaction    an open transaction on `database`, undone at the end
-Tests below `storage/` and `api/` run once more on the server at 127.0.0.1:5432 where one answers.
+Where a server answers at 127.0.0.1:5432 tests below `storage/` run on both, those below `api/` on one or the
+other, as their names have it: a copy there costs ten times as much.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import pytest_asyncio
+import structlog
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
@@ -41,12 +44,23 @@ class DatabaseUrls:
     service: str
 
 
+# As the service does: a traceback drawn with every local variable takes a second.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Which servers a test runs on."""
     if "server_name" in metafunc.fixturenames:
         folder = Path(metafunc.definition.path).relative_to(Path(__file__).parent).parts[0]
-        both = folder in ("storage", "api") and outside_answers()
-        metafunc.parametrize("server_name", ["embedded", "outside"] if both else ["embedded"], scope="session")
+        servers = ["embedded", "outside"] if folder in ("storage", "api") and outside_answers() else ["embedded"]
+        if folder == "api":  # what storage does on both is asked through the door of one: of four tests one outside
+            servers = servers[:1] if zlib.crc32(metafunc.definition.nodeid.encode()) % 4 else servers[-1:]
+        metafunc.parametrize("server_name", servers, scope="session")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,14 +94,21 @@ def templates() -> dict[str, Template]:
 
 
 @pytest.fixture
-def database_urls(server_name: str, templates: dict[str, Template]) -> Iterator[DatabaseUrls]:
-    """A fresh, migrated database of one's own."""
+def database_urls(
+    request: pytest.FixtureRequest, server_name: str, templates: dict[str, Template]
+) -> Iterator[DatabaseUrls]:
+    """A fresh, migrated database of one's own; with the tea market where the test is marked so."""
     template = templates[server_name]
+    original = template.name
+    if request.node.get_closest_marker("tea") is not None:
+        from desk import tea_market
+
+        original = tea_market(template)
     name = f"{template.name}_{secrets.token_hex(4)}"
     with psycopg.connect(template.admin_url, autocommit=True) as admin:
         admin.execute(
             sql.SQL("create database {} template {} strategy wal_log").format(
-                sql.Identifier(name), sql.Identifier(template.name)
+                sql.Identifier(name), sql.Identifier(original)
             )
         )
         admin.execute(

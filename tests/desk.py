@@ -1,18 +1,21 @@
 """A catalogue of a few instruments behind the whole HTTP door, following the facts as a worker does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 import httpx
+from fastapi import FastAPI
+from psycopg.conninfo import conninfo_to_dict
 
-from catalogues import Load, take
+from catalogues import Load, shared, take
 from frame import NOON
 from instrument_registry.access import service
 from instrument_registry.access.model import Scope
+from instrument_registry.breakers import Breakers
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.configuration.live import LiveConfiguration
@@ -23,6 +26,7 @@ from instrument_registry.http.app import create_app
 from instrument_registry.http.routes import PREFIX
 from instrument_registry.settings import Settings
 from instrument_registry.wiring import Registry
+from keeper import Template
 
 HEADER = (
     "instrument_token,exchange_token,tradingsymbol,name,last_price,expiry,strike,tick_size,lot_size,"
@@ -65,6 +69,7 @@ class Desk:
             clock=self.clock,
             catalogue=catalogue,
             configuration=LiveConfiguration(self.database, self.sources),
+            breakers=Breakers(self.folder),
         )
         async with self.database.transaction() as tx:
             key, text = await service.create_key(tx, name="desk", scope=scope, metadata=ARRANGED, at=self.now)
@@ -73,10 +78,11 @@ class Desk:
         headers = {"X-Internal-API-Key": text}
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://registry" + PREFIX, headers=headers) as http:
-            yield Caller(http=http, catalogue=catalogue, actor=f"api_key:{key.id}")
+            yield Caller(http=http, catalogue=catalogue, actor=f"api_key:{key.id}", app=app)
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await app.state.key_ring.close()
+        await registry.solver.close()
 
 
 @dataclass(frozen=True)
@@ -86,6 +92,7 @@ class Caller:
     http: httpx.AsyncClient
     catalogue: LiveCatalogue
     actor: str
+    app: FastAPI | None = None
 
     async def told(self, path: str, *, status: int = 200, **parameters: object) -> dict:
         """The JSON of an answer."""
@@ -105,6 +112,30 @@ class Caller:
                     await asyncio.sleep(0.01)
 
 
+def tea_market(template: Template) -> str:
+    """The name of a database with the tea market in it, made once a run, for others to be copied from."""
+
+    async def build(service_url: str) -> None:
+        database = await Database(service_url, application="test").open()
+        await _load(database, TEA, clock=lambda: NOON)
+        async with database.session("test") as session:
+            await sequencer.catch_up(session)
+        await database.close()
+
+    made = shared(template, "tea", lambda service_url: asyncio.run(build(service_url)))
+    return str(conninfo_to_dict(made.owner_url)["dbname"])
+
+
+async def _load(database: Database, text: str, *, clock: Callable[[], datetime]) -> None:
+    dump = Dump(name="kite_NSE.csv", content=text.encode())
+    await take(database, Load(broker="zerodha", day=NOON.date(), dumps=(dump,)), clock=clock)
+
+
+async def _empty(database: Database) -> bool:
+    async with database.transaction(read_only=True) as tx:
+        return await (await tx.execute("select 1 from instruments limit 1")).fetchone() is None
+
+
 @asynccontextmanager
 async def opened(database: Database, folder: Path, *texts: str) -> AsyncIterator[Desk]:
     """A desk with the tea market in it, and a sequencer at work."""
@@ -112,9 +143,9 @@ async def opened(database: Database, folder: Path, *texts: str) -> AsyncIterator
     async with AsyncExitStack() as stack:
         work = asyncio.create_task(sequencer.run(database))
         stack.push_async_callback(_end, work)
-        for text in texts or (TEA,):
-            dump = Dump(name="kite_NSE.csv", content=text.encode())
-            await take(database, Load(broker="zerodha", day=NOON.date(), dumps=(dump,)), clock=desk.clock)
+        if texts or await _empty(database):  # else it came with the tea market: see the mark `tea`
+            for text in texts or (TEA,):
+                await _load(database, text, clock=desk.clock)
         yield desk
 
 

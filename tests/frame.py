@@ -1,7 +1,7 @@
 """The HTTP frame around a few endpoints of our own, without a database: for tests of what every endpoint gets."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from instrument_registry.access.model import Scope, SealedKey, mint
+from instrument_registry.access.model import Scope, SealedKey, Wanted, mint
 from instrument_registry.errors import Conflict, NotFound, Unavailable
 from instrument_registry.http.app import build
 from instrument_registry.http.auth import KeyRing, authorize_like_kite, caller_of
@@ -161,12 +161,13 @@ class Keys:
         self.used: list[str] = []
         self.away = False
 
-    def add(self, scope: Scope, *, name: str = "somebody") -> tuple[str, str]:
+    def add(
+        self, scope: Scope, *, name: str = "somebody", expires_at: datetime | None = None, made_at: datetime = NOON
+    ) -> tuple[str, str]:
         """A new key: its id and its text."""
         number = len(self.in_force).to_bytes(1, "big")
-        sealed, text = mint(
-            name=name, scope=scope, created_by="test", at=NOON, random_bytes=lambda length: number * length
-        )
+        wanted = Wanted(name=name, scope=scope, expires_at=expires_at)
+        sealed, text = mint(wanted, created_by="test", at=made_at, random_bytes=lambda length: number * length)
         self.in_force[sealed.key.id] = sealed
         return sealed.key.id, text
 
@@ -180,9 +181,9 @@ class Keys:
         self.used.append(key_id)
 
 
-def app_with(keys: Keys) -> FastAPI:
-    """The frame around the endpoints above."""
-    app = build([words, kite])
+def app_with(keys: Keys, *, origins: Sequence[str] = ()) -> FastAPI:
+    """The frame around the endpoints above, which pages of some origins may call."""
+    app = build([words, kite], origins=origins)
     app.state.key_ring = KeyRing(keys.load, keys.record_use, clock=lambda: NOON)
     return app
 

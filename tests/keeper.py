@@ -103,6 +103,8 @@ def make_template(admin_url: str) -> Template:
                 sql.Identifier(template.service), sql.Literal(template.service_password)
             )
         )
+        # What tests write need not outlive a crash of a server that is not theirs.
+        admin.execute(sql.SQL("alter role {} set synchronous_commit = off").format(sql.Identifier(template.service)))
     migrations.migrate(make_conninfo(admin_url, dbname=run), service_login=template.service)
     return template
 

@@ -64,6 +64,18 @@ class TooLarge(RegistryError):
     title = "The request is too large"
 
 
+class TooMany(RegistryError):
+    """Slow down."""
+
+    title = "Too many requests"
+
+
+class TimedOut(RegistryError):
+    """Allow more time, or ask for less."""
+
+    title = "It took too long"
+
+
 class Unavailable(RegistryError):
     """Try again later."""
 

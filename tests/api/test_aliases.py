@@ -11,6 +11,8 @@ from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 
+pytestmark = pytest.mark.tea
+
 GARDEN = {"alias": "the  Garden", "target": "tealeaf", "reason": "What the desk says"}
 
 

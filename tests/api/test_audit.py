@@ -14,12 +14,15 @@ import pytest_asyncio
 
 from conftest import DatabaseUrls
 from desk import Caller, Desk, opened
-from instrument_registry.access.model import Scope
+from instrument_registry.access.model import Scope, text_of
+from instrument_registry.configuration.model import Sources
 from instrument_registry.database import Database
 from instrument_registry.events.audit import merkle, sealer
 from instrument_registry.events.audit.checkpoints import by_id, checked
 from instrument_registry.events.audit.outside import Outside
 from instrument_registry.http.refusals import Refusals
+
+pytestmark = pytest.mark.tea
 
 GARDEN = {"alias": "the garden", "target": "TEALEAF", "reason": "what the desk calls it"}
 
@@ -163,6 +166,7 @@ class TestExports:
 
 class TestRefusals:
     async def test_a_storm_of_them_leaves_one_record_a_key_a_route_and_a_minute(self, desk: Desk) -> None:
+        desk.sources = Sources(environment={"RATE_LIMIT_WRITE_PER_SECOND": "1000"})
         async with desk.caller(Scope.READER) as reader:
             refusals: Refusals = reader.http._transport.app.state.refusals
             for _ in range(200):
@@ -185,7 +189,7 @@ class TestRefusals:
         async with desk.caller() as caller:
             refusals: Refusals = caller.http._transport.app.state.refusals
             secret = "s" * 43
-            for key in ("", "nonsense", *(f"irk_{letter * 16}_{secret}" for letter in "abcdefgh")):
+            for key in ("", "nonsense", *(text_of(letter * 16, secret) for letter in "abcdefgh")):
                 await caller.http.get("/audit", headers={"X-Internal-API-Key": key})
             await refusals.tell(desk.database)
         (one,) = await told_refusals(desk)

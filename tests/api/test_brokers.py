@@ -19,6 +19,8 @@ from instrument_registry.database import Database
 from instrument_registry.http.brokers import UPLOAD_LIMIT_BYTES
 from instrument_registry.http.deadline import Deadline
 
+pytestmark = pytest.mark.tea
+
 MORE = TEA + "23600001,92190,COFFEE,COFFEE HOUSE,0,,0,0.05,1,EQ,NSE,NSE\n"
 TOMORROW = "2026-08-19"
 BYTES = {"Content-Type": "application/octet-stream"}

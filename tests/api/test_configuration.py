@@ -74,7 +74,7 @@ class TestTheActuator:
             )
             unchanged = await caller.http.get("/actuator/config", headers={"If-None-Match": '"1"'})
 
-        assert (first.status_code, second.status_code, unchanged.status_code) == (200, 409, 304)
+        assert (first.status_code, second.status_code, unchanged.status_code) == (200, 412, 304)
 
 
 class TestGoingBack:

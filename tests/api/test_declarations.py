@@ -11,6 +11,8 @@ from instrument_registry import events
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 
+pytestmark = pytest.mark.tea
+
 RENAMED = {
     "what": "symbol_change", "exchange": "nse", "old_symbol": "oldtea", "new_symbol": "TEALEAF",
     "effective_date": "2026-08-17", "reason": "Circular 12 of the exchange",

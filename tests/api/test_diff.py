@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from catalogues import Load, take
@@ -12,6 +13,8 @@ from frame import NOON
 from instrument_registry.catalog import differences
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.database import Database
+
+pytestmark = pytest.mark.tea
 
 FIRST, LAST = date(2026, 8, 18), date(2026, 8, 19)
 NEXT_DAY = (

@@ -17,6 +17,8 @@ from instrument_registry.database import Database
 from instrument_registry.http import streaming
 from instrument_registry.http.shapes import Instrument
 
+pytestmark = pytest.mark.tea
+
 FUTURE = "NFO:NIFTY;F;2026-08-25"
 
 

@@ -1,6 +1,7 @@
 """Toggles for other programs: OpenFeature's own client evaluates them unmodified; parameters by name."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import httpx
@@ -13,6 +14,7 @@ from desk import Desk, opened
 from instrument_registry.configuration.model import Sources
 from instrument_registry.configuration.toggles import bucket
 from instrument_registry.database import Database
+from outside.judging import run_node
 from streaming import worker
 
 ROOT = "http://registry"
@@ -65,7 +67,8 @@ class TestAFlag:
                 url, json={"context": {"targetingKey": "k"}}, headers={"If-None-Match": first.headers["etag"]}
             )
 
-        assert {one["key"] for one in first.json()["flags"]} == {"search_catalog", "event_streaming"}
+        features = {one["key"] for one in first.json()["flags"]}
+        assert features == {"search_catalog", "event_streaming", "subscription_planning"}
         assert (first.status_code, again.status_code) == (200, 304)
 
 
@@ -86,6 +89,20 @@ class TestOpenFeaturesClient:
 
         assert (value, variant, fallback) == (True, "on", True)
         assert str(error) == "FLAG_NOT_FOUND"
+
+    async def test_of_a_server_and_of_a_browser_evaluate_them_too(self, database: Database, tmp_path: Path) -> None:
+        async with worker(database, tmp_path) as serving:
+            told = await asyncio.to_thread(run_node, "flags.mjs", serving.url, KEY=serving.key)
+
+        seen = json.loads(told)
+        on, unknown = (
+            {"value": True, "variant": "on", "reason": "STATIC"},
+            {"value": True, "errorCode": "FLAG_NOT_FOUND"},
+        )
+        assert seen["served"]["there"] == seen["shown"]["there"] == on
+        assert unknown.items() <= seen["served"]["gone"].items()
+        assert unknown.items() <= seen["shown"]["gone"].items()
+        assert seen["statuses"] == [200, 304]
 
 
 class TestAParameterForOthers:

@@ -1,5 +1,6 @@
 """Whatever goes wrong at the HTTP door leaves as a problem document that says what to do."""
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -180,6 +181,13 @@ class TestBodies:
 
         assert answer.status_code == 422
         assert fields(answer) == [expected]
+
+    async def test_a_path_that_is_cut_is_still_a_reference(self, client: httpx.AsyncClient) -> None:
+        lengths = range(450, 470)
+        told = [(await client.get(f"/{'a' * length}%F0%9D%91%BB")).json()["instance"] for length in lengths]
+
+        assert {len(one) for one in told} >= {498, 499, 500}
+        assert all(re.fullmatch(r"(?:[^%]|%[0-9A-F]{2})*", one) for one in told)
 
     async def test_deep_nesting_where_text_belongs_is_refused(self, client: httpx.AsyncClient) -> None:
         body = b'{"words": ' + b"[" * 100_000

@@ -13,6 +13,8 @@ from errands import ended, upload, work_off
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 
+pytestmark = pytest.mark.tea
+
 TOMORROW = "2026-08-19"
 COFFEE = "23600001,92190,COFFEE,COFFEE HOUSE,0,,0,0.05,1,EQ,NSE,NSE\n"
 HALF = "".join(line for line in TEA.splitlines(keepends=True) if "NFO" not in line) + COFFEE  # a segment is missing

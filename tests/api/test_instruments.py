@@ -14,6 +14,8 @@ from instrument_registry.database import Database
 from instrument_registry.http.shapes import History, Instrument, Tokens
 from market import CALL, ENDED, ISIN
 
+pytestmark = pytest.mark.tea
+
 TEALEAF = "NSE:TEALEAF"
 NEVER = "2026-01-01T00:00:00Z"  # nothing of the market was known then
 

@@ -12,6 +12,8 @@ from instrument_registry.access.model import Scope
 from instrument_registry.catalog.live import Proof
 from instrument_registry.database import Database
 
+pytestmark = pytest.mark.tea
+
 CALL = "NFO:NIFTY;2026-09-01;24500;C"
 PATH = f"/instruments/{CALL}/overrides"
 WANTED = {"field": "lot_size", "value": 75, "reason": "The circular says 75", "valid_to": "2026-08-28"}

@@ -20,6 +20,8 @@ from instrument_registry.database import Database
 from instrument_registry.http.shapes import InstrumentPage
 from market import CALL, ENDED, ISIN
 
+pytestmark = pytest.mark.tea
+
 MEMBERS = {
     "id", "key", "symbol", "name", "kind", "mic", "segment", "exchange", "isin", "underlying", "expiry", "strike",
     "option_type", "lot_size", "tick_size", "status", "tokens", "cfi", "currency", "multiplier", "freeze_qty", "series",

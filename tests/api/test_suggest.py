@@ -10,6 +10,8 @@ from desk import Caller, opened
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 
+pytestmark = pytest.mark.tea
+
 
 @pytest_asyncio.fixture
 async def reader(database: Database, tmp_path: Path) -> AsyncIterator[Caller]:

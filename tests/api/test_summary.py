@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
 from catalogues import Load, take
@@ -11,6 +12,8 @@ from desk import TEA, Caller, Desk, opened
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.database import Database
+
+pytestmark = pytest.mark.tea
 
 
 @pytest_asyncio.fixture

@@ -13,6 +13,8 @@ from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 from receivers import Receiver, delivering_from, receiving
 
+pytestmark = pytest.mark.tea
+
 ELSEWHERE = {"url": "https://1.1.1.1/hook"}
 LISTED = "INSTRUMENT_REGISTRY_WEBHOOK_NETWORKS"
 

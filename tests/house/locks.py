@@ -12,7 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "# made from: "
-LOCKS = {"requirements.lock": ["build"], "requirements-dev.lock": ["build", "dev"]}
+LOCKS = {
+    "requirements.lock": ["build"],
+    "requirements-traces.lock": ["build", "traces"],
+    "requirements-dev.lock": ["build", "dev", "traces"],
+}
 
 
 def inputs_digest(groups: list[str]) -> str:

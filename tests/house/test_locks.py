@@ -29,3 +29,12 @@ def test_the_lock_of_outside_judges_pins_by_hash_and_names_no_address() -> None:
     assert len(packages) > 20
     assert all(one["integrity"].startswith("sha512-") for one in packages.values())
     assert "://" not in text, "take `resolved` and `funding` out of it"
+
+
+def test_the_lock_of_brokers_own_programs_pins_by_hash_and_names_no_address() -> None:
+    folder = locks.ROOT / "tests" / "outside"
+    asked = re.findall(r"^([a-z][\w-]*)", (folder / "sdks.in").read_text(encoding="utf-8"), re.MULTILINE)
+    text = (folder / "sdks.lock").read_text(encoding="utf-8")
+
+    assert re.findall(r"^([a-z][\w-]*)==[^\\\n]+\\\n    --hash=sha256:", text, re.MULTILINE) == sorted(asked)
+    assert "://" not in text

@@ -19,6 +19,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import psutil
+import psycopg
 import pytest
 
 from catalogues import Catalogue, broken, digest
@@ -161,6 +162,7 @@ class Battlefield:
         assert (loader.returncode, len(said.strip().splitlines())) in ((0, 0), (1, 1)), said
         eventually(lambda: self.serving.children("postgres") not in ([], [postmaster]), otherwise=self.serving.words)
         self.serving.wait()
+        eventually(self._database_answers)  # searches are answered without it, so that being ready says less
 
     def _kill_server(self, file: Path, moment: float) -> int:
         job = self._submit(file)
@@ -171,6 +173,12 @@ class Battlefield:
         eventually(lambda: gone(family))
         self.serving.start()
         return job
+
+    def _database_answers(self) -> bool:
+        try:
+            return self.catalogue.one("select 1") == (1,)
+        except psycopg.OperationalError:
+            return False
 
     def _nobody_loads(self) -> bool:
         loading = "select count(*) from pg_stat_activity where application_name = 'instrument-registry ingest'"

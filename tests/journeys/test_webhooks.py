@@ -75,7 +75,6 @@ def told(instance: Serving, *words: str) -> dict:
     return json.loads(answer.stdout)
 
 
-@pytest.mark.serial
 def test_an_endpoint_is_made_tried_paused_rotated_replayed_and_deleted(instance: Serving, receiver: Receiver) -> None:
     made = told(instance, "webhooks", "create", receiver.url, "--type", "alias.*", "--type", "webhook_endpoint.*")
     (first, first_body), *_ = receiver.wait(1)  # that it was made

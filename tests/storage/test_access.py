@@ -30,7 +30,7 @@ class TestKeys:
     async def test_a_new_key_is_in_force(self, transaction: Transaction) -> None:
         key_id, text = await make(transaction, Scope.OPERATOR)
 
-        sealed = (await service.keys_in_force(transaction))[key_id]
+        sealed = (await service.keys_to_recognise(transaction, at=NOON))[key_id]
 
         assert sealed.opens(presented(text).secret)
         assert sealed.key.scope is Scope.OPERATOR
@@ -49,7 +49,7 @@ class TestKeys:
 
         await service.revoke_key(transaction, key_id, metadata=OPS, at=NOON)
 
-        assert await service.keys_in_force(transaction) == {}
+        assert await service.keys_to_recognise(transaction, at=NOON) == {}
         (listed,) = await service.list_keys(transaction)
         assert (listed.revoked_at, listed.revoked_by) == (NOON, "ops")
         with pytest.raises(KeyAlreadyRevoked):
@@ -113,7 +113,7 @@ class TestOperatorKey:
 
         assert made == [True, False, False]
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        sealed = (await service.keys_in_force(transaction))[presented(path.read_text().strip()).id]
+        sealed = (await service.keys_to_recognise(transaction, at=NOON))[presented(path.read_text().strip()).id]
         assert sealed.key.scope is Scope.OPERATOR
         assert [entry.name for entry in path.parent.iterdir()] == ["operator.key"]
 

@@ -17,7 +17,7 @@ from conftest import DatabaseUrls
 from facts import catch_up
 from instrument_registry import events
 from instrument_registry.catalog import feed, live
-from instrument_registry.catalog.live import LiveCatalogue, NotSearchable, Proof
+from instrument_registry.catalog.live import PROOF_SECONDS, LiveCatalogue, NotSearchable, Proof
 from instrument_registry.catalog.search import Query
 from instrument_registry.database import Database
 from slices import chain
@@ -34,9 +34,9 @@ def days() -> tuple[Load, Load]:
     return first, second
 
 
-async def opened(database: Database) -> LiveCatalogue:
+async def opened(database: Database, *, proof_seconds: float = PROOF_SECONDS) -> LiveCatalogue:
     await catch_up(database)
-    catalogue = LiveCatalogue(database, lambda: MORNING)
+    catalogue = LiveCatalogue(database, lambda: MORNING, proof_seconds=lambda: proof_seconds)
     await catalogue.start()
     return catalogue
 
@@ -221,7 +221,7 @@ async def test_who_stops_gives_up_what_is_built_and_still_answers_of_today(
     database: Database, database_urls: DatabaseUrls
 ) -> None:
     await take(database, days()[0])
-    catalogue = await opened(database)
+    catalogue = await opened(database, proof_seconds=1.0)
     with psycopg.connect(database_urls.owner) as owner:  # whoever reads waits for as long as this lasts
         owner.execute("lock table instrument_registry.broker_tokens in access exclusive mode")
         asked = asyncio.create_task(catalogue.as_of(date(2025, 2, 3)))

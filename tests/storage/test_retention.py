@@ -282,12 +282,11 @@ class TestAProjectionBuiltAnew:
 def _month(owner_url: str) -> None:
     with psycopg.connect(owner_url) as owner:
         owner.execute("set search_path = instrument_registry")
-        for parent, column in (("events", "recorded_at"), ("audit_records", "at")):
+        for parent in ("events", "audit_records"):
             owner.execute(
                 f"""create table {parent}_{MONTH} partition of {parent}
                     for values from ('2021-03-01 00:00:00+00') to ('2021-04-01 00:00:00+00')"""
             )
-            del column
 
 
 def _backdate(owner_url: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from facts import AT, METADATA
+from instrument_registry.access.model import presented
 from instrument_registry.configuration import service
 from instrument_registry.configuration.model import Sources
 from instrument_registry.configuration.toggles import EVENT_STREAMING
@@ -32,6 +33,7 @@ async def serving(database: Database, tmp_path: Path) -> AsyncIterator[Worker]:
 
 
 class TestTheDoors:
+    @pytest.mark.obeys("EVENT_STREAMING_ENABLED")
     async def test_answer_503_naming_the_toggle_while_streaming_is_off(
         self, database: Database, serving: Worker
     ) -> None:
@@ -45,6 +47,18 @@ class TestTheDoors:
         assert published["toggle"] == streamed["toggle"] == "EVENT_STREAMING_ENABLED"
         assert "events" in listed
         await serving.post("/events/publish", body, status=201)
+
+    @pytest.mark.obeys("EVENT_STREAMING_PERCENT", "EVENT_STREAMING_KEYS")
+    async def test_serve_the_keys_it_is_on_for(self, database: Database, tmp_path: Path) -> None:
+        body = {"events": [{"event_type": "external.tick", "data": {}}]}
+        async with worker(database, tmp_path) as serving:
+            own = presented(serving.key).id
+            await serving.post("/actuator/config", {"EVENT_STREAMING_PERCENT": 0})
+            refused = await serving.post("/events/publish", body, status=503)
+            await serving.post("/actuator/config", {"EVENT_STREAMING_KEYS": own})
+            await serving.post("/events/publish", body, status=201)
+
+        assert refused["reason"] == "SPLIT"
 
     async def test_end_an_open_stream_with_the_reason(self, database: Database, serving: Worker) -> None:
         async with serving.stream(consumer_id="c") as lines:

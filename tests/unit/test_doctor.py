@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from frame import NOON
+from instrument_registry.access.model import ApiKey, Scope
 from instrument_registry.cli import doctor
 from instrument_registry.cli.doctor import Finding, Verdict
 from instrument_registry.http import health
@@ -114,3 +116,34 @@ def test_without_anything_it_says_how_to_start(tmp_path: Path, monkeypatch: pyte
     failed = {one.check for one in found if one.verdict is Verdict.FAIL}
     assert {"run file", "database"} <= failed
     assert all("make run" in (one.mend or "") for one in found if one.check in ("run file", "database"))
+
+
+class TestKeys:
+    def key(self, letter: str, *, days: int | None, replaced_by: str | None = None) -> ApiKey:
+        return ApiKey(
+            id=letter * 16, name=letter, scope=Scope.OPERATOR, created_at=NOON, created_by="me",
+            replaced_by=replaced_by, expires_at=None if days is None else NOON + timedelta(days=days),
+        )  # fmt: skip
+
+    def test_one_that_ends_soon_is_named_unless_another_takes_its_place(self) -> None:
+        kept = [self.key("a", days=None), self.key("b", days=15), self.key("c", days=3, replaced_by="d" * 16)]
+        fine = doctor.keys(kept, held="a" * 16, at=NOON)
+        ending = doctor.keys([*kept, self.key("e", days=14)], held=None, at=NOON)
+
+        assert [verdict(one) for one in (fine, ending)] == ["ok", "warn"]
+        assert ("e" * 16 in ending.found, "c" * 16 in ending.found) == (True, False)
+        assert (ending.mend or "").endswith("keys rotate " + "e" * 16)
+
+    def test_an_operator_key_that_opens_nothing_is_broken(self) -> None:
+        ended, revoked = self.key("a", days=0), self.key("b", days=None).revoke(at=NOON, by="me")
+
+        assert [verdict(doctor.keys([one], held=one.id, at=NOON)) for one in (ended, revoked)] == ["fail", "fail"]
+
+    @pytest.mark.parametrize(("days", "expected"), [(-1, "fail"), (0, "fail"), (14, "warn"), (15, "ok")])
+    def test_a_certificate_is_renewed_in_time(self, days: int, expected: str) -> None:
+        assert verdict(doctor.certificate_until(NOON + timedelta(days=days), at=NOON, renew="renew")) == expected
+
+    def test_a_certificate_that_is_none_is_broken(self, tmp_path: Path) -> None:
+        (tmp_path / "it.pem").write_text("nothing", encoding="ascii")
+
+        assert [verdict(doctor.certificate(tmp_path / name)) for name in ("it.pem", "none.pem")] == ["fail", "fail"]

@@ -15,8 +15,9 @@ import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from instrument_registry.breakers import Breakers
 from instrument_registry.catalog.ingestion.addresses import FetchRefused
-from instrument_registry.catalog.ingestion.fetch import Fetched, FetchFailed, FetchLimits, fetch
+from instrument_registry.catalog.ingestion.fetch import Fetched, FetchFailed, FetchLimits, PublisherResting, fetch
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 TEXT = b"token,symbol\n738561,RELIANCE\n"
@@ -61,6 +62,35 @@ async def get(url: str, folder: Path, *, limits: FetchLimits = QUICK, content_ty
     async def no_pause(_: float) -> None: ...
 
     return await fetch(url, folder, content_types=content_types, allowed=LOOPBACK, limits=limits, sleep=no_pause)
+
+
+class TestAHostThatDoesNotDeliver:
+    async def test_is_left_alone_after_two_downloads_and_the_next_host_is_not(
+        self, serve: Serve, tmp_path: Path
+    ) -> None:
+        asked = 0
+
+        async def broken(_: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(status=503)
+
+        async def no_pause(_: float) -> None: ...
+
+        url, other = await serve(broken), (await serve(answer())).replace("127.0.0.1", "localhost")
+        breakers = Breakers(tmp_path / "data")
+        terms = {"allowed": LOOPBACK, "limits": QUICK, "sleep": no_pause}
+        kinds = []
+        for _ in range(4):
+            with pytest.raises(FetchFailed) as caught:
+                await fetch(f"{url}/dump.csv", tmp_path, breakers=breakers, **terms)
+            kinds.append(type(caught.value))
+        fetched = await fetch(f"{other}/dump.csv", tmp_path, breakers=breakers, **terms)
+
+        assert kinds == [FetchFailed, FetchFailed, PublisherResting, PublisherResting]
+        assert caught.value.facts["dependency"] == "downloads:127.0.0.1"
+        assert asked == 6
+        assert fetched.size_bytes == len(TEXT)
 
 
 class TestFetching:

@@ -5,10 +5,12 @@ import subprocess
 import sys
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from instrument_registry import telemetry
+from instrument_registry.telemetry.watched import KnownGauge, Number, Watched
 
 
 def process(*, requests: int, memory: float) -> bytes:
@@ -17,15 +19,15 @@ def process(*, requests: int, memory: float) -> bytes:
     counter.labels(route='a"b\\c\nd').inc(requests)
     Gauge("memory", "Now", registry=registry).set(memory)
     seconds = Histogram("seconds", "How long", buckets=(1, 2), registry=registry)
-    for _ in range(requests):
-        seconds.observe(1.5)
-    return generate_latest(registry)
+    for number in range(requests):
+        seconds.observe(1.5, {"correlation_id": f"of-{requests}-{number}"})
+    return telemetry.own_metrics(registry)
 
 
-def values(text: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+def values(numbers: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text.decode())
+        for family in text_string_to_metric_families(telemetry.written(numbers)[0].decode())
         for sample in family.samples
     }
 
@@ -59,10 +61,31 @@ class TestMerge:
         }
 
 
-async def test_a_lone_process_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+class TestWritten:
+    ACCEPTED = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
+
+    def test_who_does_not_ask_for_openmetrics_gets_the_older_format(self) -> None:
+        text, content_type = telemetry.written(process(requests=1, memory=5), accept="text/plain")
+
+        assert content_type.startswith("text/plain")
+        assert b"# TYPE requests_total counter" in text
+        assert b"of-1-0" not in text
+
+    def test_openmetrics_of_several_processes_shows_the_newest_example_of_each_bucket(self) -> None:
+        merged = telemetry.merge({"a": process(requests=2, memory=5), "b": process(requests=3, memory=7)})
+
+        text, content_type = telemetry.written(merged, accept=self.ACCEPTED)
+
+        shown = [sample.exemplar for family in openmetrics(text.decode()) for sample in family.samples]
+        assert content_type.startswith("application/openmetrics-text; version=1.0.0")
+        assert [each.labels for each in shown if each] == [{"correlation_id": "of-3-2"}]
+        assert text.endswith(b"# EOF\n")
+
+
+async def test_a_lone_process_answers_for_itself() -> None:
     gathering = telemetry.Gathering()
 
-    assert b"process_cpu_seconds_total" in await gathering()
+    assert b"process_cpu_seconds_total" in telemetry.written(await gathering())[0]
 
 
 SPEAKS = """
@@ -116,3 +139,46 @@ def test_a_logged_failure_says_where_and_shows_no_variable(form: str) -> None:
     assert "nobody answers" in said
     assert "connect" in said
     assert "hunter2" not in said
+
+
+class TestNumbersThatAreRead:
+    def test_what_was_never_measured_is_not_told_as_nothing(self) -> None:
+        registry = CollectorRegistry()
+        position = KnownGauge("position", "Where", registry=registry)
+
+        before = values(telemetry.own_metrics(registry))
+        position.set(0)
+
+        assert before == {}
+        assert values(telemetry.own_metrics(registry)) == {("position", ()): 0.0}
+
+    def test_numbers_are_those_of_the_moment_and_end_with_what_they_speak_of(self) -> None:
+        registry = CollectorRegistry()
+        watched: Watched[Shelf] = Watched(
+            Number("books", "How many", lambda shelf: float(len(shelf.books))),
+            Number("taken", "How often", lambda shelf: shelf.books, label="book", counts=True),
+            registry=registry,
+        )
+        shelf = Shelf({"tea": 1.0})
+        watched.watch(shelf)
+
+        shelf.books["coffee"] = 2.0
+        seen = values(telemetry.own_metrics(registry))
+        del shelf
+
+        assert seen == {
+            ("books", ()): 2.0,
+            ("taken_total", (("book", "tea"),)): 1.0,
+            ("taken_total", (("book", "coffee"),)): 2.0,
+        }
+        assert values(telemetry.own_metrics(registry)) == {}
+
+    def test_a_process_knows_how_much_memory_it_has(self) -> None:
+        assert 10_000_000 < telemetry.used_bytes() < 10_000_000_000
+
+
+class Shelf:
+    """Something that can be counted."""
+
+    def __init__(self, books: dict[str, float]) -> None:
+        self.books = books

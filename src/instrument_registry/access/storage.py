@@ -1,7 +1,7 @@
 """API keys in PostgreSQL."""
 
 from collections.abc import Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from psycopg.rows import DictRow, dict_row
 
@@ -11,34 +11,73 @@ from instrument_registry.database import Transaction
 # A key that opens doors is kept in every worker; more of them than this is a mistake somewhere.
 KEYS_IN_FORCE_LIMIT = 10_000
 
-ADD = """
-    insert into api_keys (id, name, scope, digest, created_at, created_by)
-    values (%(id)s, %(name)s, %(scope)s, %(digest)s, %(created_at)s, %(created_by)s)
+# Whoever comes with a key that ended is told so for a while; later it is a key like any unknown one.
+TOLD_FOR = timedelta(days=30)
+
+COLUMNS = """
+    id, name, scope, created_at, created_by, expires_at, replaces, replaced_by, revoked_at, revoked_by, last_used_at,
+    array(select u.user_id from api_key_users u where u.key_id = api_keys.id order by u.user_id) as users,
+    array(select s.secret from api_key_secrets s where s.key_id = api_keys.id order by s.secret) as secrets
 """
 
-ALL = """
-    select id, name, scope, created_at, created_by, revoked_at, revoked_by, last_used_at
+ADD = """
+    insert into api_keys (id, name, scope, digest, created_at, created_by, expires_at, replaces)
+    values (%(id)s, %(name)s, %(scope)s, %(digest)s, %(created_at)s, %(created_by)s, %(expires_at)s, %(replaces)s)
+"""
+
+ALL = f"""
+    select {COLUMNS}
       from api_keys
      order by created_at, id
      limit %(limit)s
 """
 
-GET_LOCKED = """
-    select id, name, scope, created_at, created_by, revoked_at, revoked_by, last_used_at
+PAGE = f"""
+    select {COLUMNS}
       from api_keys
-     where id = %(id)s
-       for update
-"""
-
-IN_FORCE = """
-    select id, name, scope, created_at, created_by, last_used_at, digest
-      from api_keys
-     where revoked_at is null
-     order by created_at desc
+     where (created_at, id) > (%(created_at)s, %(id)s)
+     order by created_at, id
      limit %(limit)s
 """
 
+GET = f"""
+    select {COLUMNS}
+      from api_keys
+     where id = %(id)s
+"""
+
+GET_LOCKED = f"{GET} for update"
+
+RECOGNISED = f"""
+    select {COLUMNS}, digest
+      from api_keys
+     where revoked_at is null
+       and (expires_at is null or expires_at > %(told_since)s)
+     order by expires_at is null or expires_at > %(at)s desc, created_at desc
+     limit %(limit)s
+"""
+
+COUNT = """
+    select count(*),
+           count(*) filter (where expires_at <= %(soon)s and replaced_by is null)
+      from api_keys
+     where revoked_at is null
+       and (expires_at is null or expires_at > %(at)s)
+"""
+
+REPLACE = "update api_keys set replaced_by = %(replaced_by)s, expires_at = %(expires_at)s where id = %(id)s"
+
 REVOKE = "update api_keys set revoked_at = %(revoked_at)s, revoked_by = %(revoked_by)s where id = %(id)s"
+
+BIND = """
+    insert into api_key_users (key_id, user_id, set_by, set_at)
+    select %(key_id)s, one, %(by)s, %(at)s from unnest(%(users)s::text[]) as one
+"""
+
+GRANT = """
+    insert into api_key_secrets (key_id, secret, set_by, set_at)
+    select %(key_id)s, one, %(by)s, %(at)s from unnest(%(secrets)s::text[]) as one
+"""
 
 TOUCH = """
     update api_keys
@@ -64,6 +103,8 @@ async def add(tx: Transaction, sealed: SealedKey) -> None:
             "digest": sealed.digest,
             "created_at": key.created_at,
             "created_by": key.created_by,
+            "expires_at": key.expires_at,
+            "replaces": key.replaces,
         },
     )
 
@@ -75,22 +116,42 @@ async def everyone(tx: Transaction, *, limit: int) -> list[ApiKey]:
         return [_api_key(row) for row in await cursor.fetchall()]
 
 
+async def page(tx: Transaction, *, after: tuple[datetime, str], limit: int) -> list[ApiKey]:
+    """Keys that were made after another one, oldest first."""
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(PAGE, {"created_at": after[0], "id": after[1], "limit": limit})
+        return [_api_key(row) for row in await cursor.fetchall()]
+
+
+async def get(tx: Transaction, key_id: str) -> ApiKey:
+    """One key; Raises: KeyNotFound."""
+    return await _one(tx, GET, key_id)
+
+
 async def get_locked(tx: Transaction, key_id: str) -> ApiKey:
     """One key, held until the transaction ends; Raises: KeyNotFound."""
-    async with tx.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(GET_LOCKED, {"id": key_id})
-        row = await cursor.fetchone()
-    if row is None:
-        raise KeyNotFound("No API key has this id", key_id=key_id)
-    return _api_key(row)
+    return await _one(tx, GET_LOCKED, key_id)
 
 
-async def in_force(tx: Transaction) -> dict[str, SealedKey]:
-    """Every key that opens doors, by its id."""
+async def recognised(tx: Transaction, *, at: datetime) -> dict[str, SealedKey]:
+    """Every key that opens doors, and those that ended lately, by id."""
+    asked = {"limit": KEYS_IN_FORCE_LIMIT, "at": at, "told_since": at - TOLD_FOR}
     async with tx.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(IN_FORCE, {"limit": KEYS_IN_FORCE_LIMIT})
+        await cursor.execute(RECOGNISED, asked)
         rows = await cursor.fetchall()
     return {row["id"]: SealedKey(digest=row.pop("digest"), key=_api_key(row)) for row in rows}
+
+
+async def count(tx: Transaction, *, at: datetime, soon: datetime) -> tuple[int, int]:
+    """How many keys open doors, and how many of them end before `soon` with nothing to take their place."""
+    row = await (await tx.execute(COUNT, {"at": at, "soon": soon})).fetchone()
+    assert row is not None
+    return row[0], row[1]
+
+
+async def save_replacement(tx: Transaction, key: ApiKey) -> None:
+    """Keep which key takes the place of this one, and until when it is good."""
+    await tx.execute(REPLACE, {"id": key.id, "replaced_by": key.replaced_by, "expires_at": key.expires_at})
 
 
 async def save_revocation(tx: Transaction, key: ApiKey) -> None:
@@ -103,5 +164,29 @@ async def touch(tx: Transaction, key_ids: Collection[str], *, at: datetime) -> N
     await tx.execute(TOUCH, {"ids": list(key_ids), "at": at})
 
 
+async def bind(tx: Transaction, key_id: str, users: Collection[str], *, by: str, at: datetime) -> None:
+    """Let a key be bound to exactly these users."""
+    await tx.execute("delete from api_key_users where key_id = %s", (key_id,))
+    values = {"key_id": key_id, "by": by, "at": at, "users": list(users)}
+    await tx.execute(BIND, values)
+
+
+async def grant(tx: Transaction, key_id: str, secrets: Collection[str], *, by: str, at: datetime) -> None:
+    """Let a key read the values of exactly these secrets."""
+    await tx.execute("delete from api_key_secrets where key_id = %s", (key_id,))
+    await tx.execute(GRANT, {"key_id": key_id, "by": by, "at": at, "secrets": list(secrets)})
+
+
+async def _one(tx: Transaction, statement: str, key_id: str) -> ApiKey:
+    async with tx.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(statement.encode(), {"id": key_id})
+        row = await cursor.fetchone()
+    if row is None:
+        raise KeyNotFound("No API key has this id", key_id=key_id)
+    return _api_key(row)
+
+
 def _api_key(row: DictRow) -> ApiKey:
-    return ApiKey(**(row | {"scope": Scope(row["scope"])}))
+    return ApiKey(
+        **(row | {"scope": Scope(row["scope"]), "users": tuple(row["users"]), "secrets": tuple(row["secrets"])})
+    )

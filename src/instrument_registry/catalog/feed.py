@@ -151,7 +151,7 @@ def _row(row: tuple, overrides: Overrides) -> IndexRow:  # type: ignore[type-arg
     ) = row  # fmt: skip
     mic, exchange, segment = VENUES[venue]
     contract = (venue, root, expiry) if expiry else None
-    extra = _extra(kind, asset_class, option_type, face_value, quote_unit, surveillance, contract)
+    extra = extra_members(kind, asset_class, option_type, face_value, quote_unit, surveillance, contract)
     if overridden := overrides.get(identifier):
         said = {
             "lot_size": lot_size,
@@ -207,7 +207,7 @@ def plain(value: object) -> object:
 
 
 @lru_cache(maxsize=50_000)
-def _extra(
+def extra_members(
     kind: str,
     asset_class: str | None,
     option_type: str | None,

@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from math import ceil
 
 import psycopg
 import structlog
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from psycopg.rows import TupleRow
 
 from instrument_registry import events
@@ -22,6 +23,7 @@ from instrument_registry.catalog.search import Alias, Index, IndexRow, digest_of
 from instrument_registry.clock import MARKET_ZONE, Clock
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
 from instrument_registry.errors import Unavailable
+from instrument_registry.telemetry.watched import KnownGauge
 
 DAY_INDEXES_MAX = 4
 DAY_TIMEOUT_SECONDS = 28.0
@@ -44,17 +46,23 @@ PROOF_SECONDS = 30.0
 RESTLESS_PERIODS = 10
 PROOF_WAIT_SECONDS = 10.0
 
-POSITION = Gauge("instrument_registry_index_position", "Position of the newest fact in the index of today")
-ROWS = Gauge("instrument_registry_index_instruments", "Instruments in the index of today")
+POSITION = KnownGauge("instrument_registry_index_position", "Position of the newest fact in the index of today")
+ROWS = KnownGauge("instrument_registry_index_instruments", "Instruments in the index of today")
 PROOFS = Counter("instrument_registry_index_proofs", "Comparisons of the index with the tables", ["verdict"])
 
-LOG = structlog.get_logger(__name__)
+LOG = structlog.get_logger("catalog")
 
 
 class NotSearchable(Unavailable):
     """The index is not built yet."""
 
     title = "The catalogue is being read into memory"
+
+
+class PastAway(Unavailable):
+    """The tables are needed for the past: ask again after `retry_after`, or ask for today."""
+
+    title = "The past cannot be asked while the database is away"
 
 
 @dataclass(slots=True)
@@ -89,10 +97,13 @@ class LiveCatalogue:
     ) -> None:
         self._database, self._clock, self._on_change = database, clock, on_change
         self._proof_seconds = proof_seconds
+        self.before_building: Callable[[], None] = lambda: None  # may refuse the index of a past day
         self.answers = Answers()
         self._index: Index | None = None
         self._days: OrderedDict[_Moment, _Day] = OrderedDict()
         self._building: dict[_Moment, asyncio.Task[_Day]] = {}
+        self.day_hits = 0
+        self.day_misses = 0
         self._one_at_a_time = asyncio.Lock()
         self._changing = asyncio.Lock()  # a page taken over while an older snapshot becomes the index would be lost
         self._known_head = 0
@@ -110,6 +121,11 @@ class LiveCatalogue:
         return self._index
 
     @property
+    def searchable(self) -> bool:
+        """Whether there is an index."""
+        return self._index is not None
+
+    @property
     def position(self) -> int:
         """The position of the newest fact the index knows of."""
         return self.index.view.position
@@ -125,8 +141,15 @@ class LiveCatalogue:
 
         It grows while facts are known that the index lacks, and while nobody can tell whether there are any.
         """
-        age = time.monotonic() - self._caught_up_at
-        return round(age, 3) if self.behind or age > SILENCE_SECONDS else 0.0
+        return round(self._silence_seconds(), 3) if self.behind or self.stale else 0.0
+
+    @property
+    def stale(self) -> bool:
+        """Whether nobody can tell if the index has everything: the database is away, or its facts do not come."""
+        return not self._database.breaker.closed or self._silence_seconds() > SILENCE_SECONDS
+
+    def _silence_seconds(self) -> float:
+        return time.monotonic() - self._caught_up_at
 
     def today(self) -> date:
         """The present market date: the calendar day in the market's zone."""
@@ -142,12 +165,23 @@ class LiveCatalogue:
         if known_at is None and day in (None, self.index.view.as_of):
             return self.index
         moment = (day or self.index.view.as_of, known_at)
+        if not self._database.breaker.closed:  # by whichever worker: the past has the same answer from all
+            raise PastAway(
+                f"Today is answered from memory; {moment[0]} needs the database, which does not answer",
+                as_of=str(moment[0]),
+                dependency="database",
+                retry_after=max(1, ceil(self._database.breaker.rests_seconds)),
+            )
         kept = self._days.get(moment)
-        if kept is None or kept.position < self.position:
+        if kept is not None and kept.position >= self.position:
+            self.day_hits += 1
+        else:
+            self.day_misses += 1
             if self._stopping:
                 raise NotSearchable(STOPPING)
             building = self._building.get(moment)
             if building is None:
+                self.before_building()  # Raises: when memory is short
                 building = self._building[moment] = asyncio.create_task(self._keep(moment))
             await asyncio.wait({building}, timeout=DAY_TIMEOUT_SECONDS)
             if building.cancelled():
@@ -157,7 +191,8 @@ class LiveCatalogue:
                     f"The index of {moment[0]} is being built; ask again in some seconds", as_of=str(moment[0])
                 )
             kept = building.result()
-        self._days.move_to_end(moment)
+        if moment in self._days:  # else it has been evicted since
+            self._days.move_to_end(moment)
         return kept.index
 
     async def _keep(self, moment: _Moment) -> _Day:
@@ -177,16 +212,29 @@ class LiveCatalogue:
             building.cancel()
 
     async def run(self) -> None:
-        """Read, then follow, until stopped; a database that is away is waited for."""
+        """Read, then follow, until stopped; a database that is away is waited for, and followed from where it was."""
         while not self._stopping:
             try:
-                await self.start()
+                if not await self._continues():
+                    await self.start()
                 async with asyncio.TaskGroup() as tasks:
                     for work in (self.follow(), self.turn_day(), self.keep_proving()):
                         tasks.create_task(work)
             except* (DatabaseUnavailable, NotSearchable) as errors:
                 LOG.warning("index.waits", reason=str(errors.exceptions[0]))
             await asyncio.sleep(POLL_SECONDS)
+
+    async def _continues(self) -> bool:
+        """Whether what is in memory can be followed on: it is of today, and the log has not lost what it knows of.
+
+        A log that was put back and has grown since is found out by the next proof.
+        """
+        if self._index is None or self._index.view.as_of != self.today():
+            return False
+        async with self._database.transaction(read_only=True) as tx:
+            head = await events.head_position(tx)
+        self.proof = None
+        return head >= self.position
 
     async def start(self) -> None:
         """Read the whole catalogue; searches are answered from then on."""

@@ -84,6 +84,18 @@ async def meanings(
     return found
 
 
+async def numbers_of(tx: Transaction, ids: Sequence[str]) -> dict[str, int]:
+    """The catalogue's own numbers of instruments by their ids; an id that is nobody's is left out."""
+    rows = await (await tx.execute("select ulid, id from instruments where ulid = any(%s)", (list(ids),))).fetchall()
+    return dict(rows)
+
+
+async def ids_of(tx: Transaction, numbers: Sequence[int]) -> dict[int, str]:
+    """The ids of instruments by the catalogue's own numbers."""
+    statement = "select id, ulid from instruments where id = any(%s)"
+    return dict(await (await tx.execute(statement, (list(numbers),))).fetchall())
+
+
 def joined(meanings_: Sequence[Meaning]) -> list[Meaning]:
     """The same with neighbouring times of one instrument and key as one."""
     told: list[Meaning] = []

@@ -60,6 +60,11 @@ class Answers:
             self._remember(asked, page)
         return page
 
+    @property
+    def held(self) -> tuple[int, int]:
+        """How many pages are remembered, and how many bytes they have."""
+        return len(self._pages), self._bytes
+
     def forget(self) -> int:
         """Forget everything; how many pages there were."""
         count = len(self._pages)

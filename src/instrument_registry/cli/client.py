@@ -6,7 +6,7 @@ No proxy and no redirect is followed: the key goes to the instance it was given 
 import http.client
 import json
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import MappingProxyType
 from typing import Annotated, TypeVar
@@ -26,6 +26,7 @@ from instrument_registry.errors import (
     Unauthorized,
     Unavailable,
 )
+from instrument_registry.outbound.trust import pinned, trusting
 from instrument_registry.processes.runfile import running
 from instrument_registry.settings import Settings
 
@@ -33,11 +34,12 @@ PREFIX = "/api/v1/internal/instrument-registry"
 TIMEOUT_SECONDS = 35.0  # the door answers within 30
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 PIECE_BYTES = 256 * 1024
+LINES = {"Accept": "application/x-ndjson"}
 KEY_LIMIT_BYTES = 1_000
 HELD = 3  # candidates or suggestions named in a sentence
 KINDS: dict[int, type[RegistryError]] = {
-    401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 413: TooLarge, 422: Invalid,
-    503: Unavailable,
+    401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 412: Conflict, 413: TooLarge,
+    422: Invalid, 503: Unavailable,
 }  # fmt: skip
 
 Url = Annotated[str | None, typer.Option("--url", help="Another instance, for example https://registry.example:8901.")]
@@ -75,7 +77,8 @@ class _Problem(msgspec.Struct):
 class Client:
     """One instance and the key to it."""
 
-    def __init__(self, url: str, key: str | None) -> None:
+    def __init__(self, url: str, key: str | None, *, trust: ssl.SSLContext | None = None, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -85,53 +88,73 @@ class Client:
         except ValueError as error:
             raise Invalid(f"{url[:200]} has a port that is none") from error
         self._secure, self._host, self._port, self._path = parts.scheme == "https", parts.hostname, port, parts.path
-        self._key = key
+        self._key, self._trust = key, trust
+
+    @property
+    def key(self) -> str | None:
+        """What opens it."""
+        return self._key
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """Whom to trust that it is the one; none: it does not speak TLS, or the web's authorities."""
+        return self._trust
 
     def get(self, path: str, **query: Value) -> bytes:
         """The JSON at a path of the API; Raises: NoInstance, or what the instance refused."""
-        return self._ask("GET", PREFIX + path + _query(query))
+        return self._ask("GET", self._prefix + path + _query(query))
 
     def post(
         self, path: str, body: Mapping[str, object], *, headers: Mapping[str, str] = MappingProxyType({})
     ) -> bytes:
         """The same for what is sent as JSON."""
-        return self._ask("POST", PREFIX + path, body=json.dumps(body).encode(), headers=headers)
+        return self._ask("POST", self._prefix + path, body=json.dumps(body).encode(), headers=headers)
 
-    def patch(self, path: str, body: Mapping[str, object]) -> bytes:
+    def put(self, path: str, body: Mapping[str, object], *, headers: Mapping[str, str] = MappingProxyType({})) -> bytes:
+        """The same for what takes the place of what was there."""
+        return self._ask("PUT", self._prefix + path, body=json.dumps(body).encode(), headers=headers)
+
+    def patch(
+        self, path: str, body: Mapping[str, object], *, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> bytes:
         """The same for what is to be another way."""
-        return self._ask("PATCH", PREFIX + path, body=json.dumps(body).encode())
+        return self._ask("PATCH", self._prefix + path, body=json.dumps(body).encode(), headers=headers)
 
     def delete(self, path: str, **query: Value) -> bytes:
         """The same for what is taken back."""
-        return self._ask("DELETE", PREFIX + path + _query(query))
+        return self._ask("DELETE", self._prefix + path + _query(query))
 
     def stream(self, path: str, **query: Value) -> Iterator[bytes]:
         """A long answer in pieces; Raises: NoInstance also when it breaks off."""
-        headers = {} if self._key is None else {"X-Internal-API-Key": self._key}
-        try:
-            with closing(self._connection()) as connection:
-                connection.request("GET", self._path + PREFIX + path + _query(query), headers=headers)
-                answer = connection.getresponse()
-                if answer.status >= 300:
-                    raise _refusal(answer.status, answer.read(ANSWER_LIMIT_BYTES))
-                while piece := answer.read(PIECE_BYTES):
-                    yield piece
-        except (OSError, http.client.HTTPException) as error:
-            raise self._gone(error) from error
+        yield from self._flowing("GET", path + _query(query), read=lambda answer: answer.read(PIECE_BYTES))
+
+    def follow(self, path: str, **query: Value) -> Iterator[bytes]:
+        """The lines of what is asked for by GET and has no end; Raises: NoInstance also when it breaks off."""
+        yield from self._flowing("GET", path + _query(query), read=_line, headers=LINES)
 
     def lines(self, path: str, body: Mapping[str, object]) -> Iterator[bytes]:
         """The lines of an answer without an end, as they come; Raises: NoInstance also when it breaks off."""
-        headers = {"Content-Type": "application/json", "Accept": "application/x-ndjson"}
-        if self._key is not None:
-            headers["X-Internal-API-Key"] = self._key
+        headers = {"Content-Type": "application/json", **LINES}
+        yield from self._flowing("POST", path, read=_line, headers=headers, body=json.dumps(body).encode())
+
+    def _flowing(
+        self,
+        method: str,
+        path: str,
+        *,
+        read: Callable[[http.client.HTTPResponse], bytes],
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes | None = None,
+    ) -> Iterator[bytes]:
+        sent = dict(headers) | ({} if self._key is None else {"X-Internal-API-Key": self._key})
         try:
             with closing(self._connection()) as connection:
-                connection.request("POST", self._path + PREFIX + path, json.dumps(body).encode(), headers)
+                connection.request(method, self._path + self._prefix + path, body, sent)
                 answer = connection.getresponse()
                 if answer.status >= 300:
                     raise _refusal(answer.status, answer.read(ANSWER_LIMIT_BYTES))
-                while line := answer.readline(ANSWER_LIMIT_BYTES):
-                    yield line
+                while piece := read(answer):
+                    yield piece
         except (OSError, http.client.HTTPException) as error:
             raise self._gone(error) from error
 
@@ -169,7 +192,7 @@ class Client:
     def _connection(self) -> http.client.HTTPConnection:
         if not self._secure:
             return http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
-        context = ssl.create_default_context()
+        context = self._trust or trusting()
         return http.client.HTTPSConnection(self._host, self._port, timeout=TIMEOUT_SECONDS, context=context)
 
     def _gone(self, error: Exception) -> NoInstance:
@@ -177,8 +200,16 @@ class Client:
         return NoInstance(f"{self.url}: {reason}; `instrument-registry doctor` says more", url=self.url)
 
 
-def connect(url: str | None, key: str | None) -> Client:
+def reached(url: str | None, key: str | None) -> tuple[str, str, ssl.SSLContext | None]:
+    """Address, key and whom to trust of the instance that is meant, for another client; Raises: as `connect`."""
+    instance = connect(url, key)
+    return instance.url, instance.key or "", instance.trust
+
+
+def connect(url: str | None, key: str | None, *, prefix: str = PREFIX) -> Client:
     """The instance that is meant: by the arguments, else the environment, else the one that runs in the data folder.
+
+    `prefix` is where the paths to come begin.
 
     Raises: NoInstance, NoKey, Invalid.
     """
@@ -188,11 +219,13 @@ def connect(url: str | None, key: str | None) -> Client:
     if elsewhere is not None:
         if given is None:
             raise NoKey(f"Give --key, or set INSTRUMENT_REGISTRY_KEY, for {elsewhere}")
-        return Client(elsewhere, _sendable(given))
+        trust = trusting(settings.tls_ca) if settings.tls_ca else None
+        return Client(elsewhere, _sendable(given), trust=trust, prefix=prefix)
     found = running(settings.data_dir)
     if found is None:
         raise NoInstance(f"None runs in {settings.data_dir}: start it with `make run`, or give --url and --key")
-    return Client(found.url, _sendable(given or _own_key(settings)))
+    trust = pinned(found.certificate) if found.certificate else None
+    return Client(found.url, _sendable(given or _own_key(settings)), trust=trust, prefix=prefix)
 
 
 def read(content: bytes, kind: type[Shown]) -> Shown:
@@ -227,6 +260,10 @@ def _sendable(key: str) -> str:
     if not key.isascii() or not key.isprintable():
         raise NoKey("The key holds characters that no key has")
     return key
+
+
+def _line(answer: http.client.HTTPResponse) -> bytes:
+    return answer.readline(ANSWER_LIMIT_BYTES)
 
 
 def _query(query: Mapping[str, Value]) -> str:

@@ -1,24 +1,29 @@
 """`instrument-registry config`: parameters and toggles, what is in force and why, changed and undone."""
 
+import time
 from typing import Annotated
 
+import msgspec
 import typer
 
 from instrument_registry import events
-from instrument_registry.cli import tables
+from instrument_registry.breakers import Breakers
+from instrument_registry.cli import client, tables
 from instrument_registry.cli.connected import caused_here, in_transaction, with_database
 from instrument_registry.clock import now
 from instrument_registry.configuration import service
 from instrument_registry.configuration.model import Snapshot, Sources, Version, find
 from instrument_registry.configuration.parameters import PARAMETERS
-from instrument_registry.configuration.service import Changes, Difference, pins
+from instrument_registry.configuration.service import Changes, Difference
 from instrument_registry.database import Database, Transaction
-from instrument_registry.errors import Invalid
-from instrument_registry.settings import known_names, variables
+from instrument_registry.errors import Invalid, Unavailable
+from instrument_registry.settings import Settings
+from instrument_registry.wiring import sources_of
 
 app = typer.Typer(name="config", help="Parameters and toggles that are changed while it runs.", no_args_is_help=True)
 
 COMMAND = "config"
+AGAIN_SECONDS = 0.5
 Pairs = Annotated[list[str], typer.Argument(help="NAME=VALUE, as many as belong together; NAME= takes a value back.")]
 Reason = Annotated[str, typer.Option(help="Why; the audit keeps it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
@@ -141,12 +146,51 @@ def revert(
         typer.echo(f"Version {made.version} is as {version} was." if made else "Everything is so already.")
 
 
+@app.command("watch")
+def watch(
+    start: Annotated[int | None, typer.Option("--from", help="Go on after this version; else from now on.")] = None,
+    url: client.Url = None,
+    key: client.Key = None,
+    as_json: client.AsJson = False,
+) -> None:
+    """Follow changes as they come into force, until Ctrl-C; a worker that stops is left for another."""
+    instance, after = client.connect(url, key), start
+    while True:
+        ended = False
+        for line in instance.follow("/configuration/watch", **{"from": after}):
+            told = client.read(line, _Watched)
+            after = told.version if told.version is not None else after
+            if as_json:
+                client.print_json(line.rstrip())
+            elif told.kind == "snapshot":
+                tables.note(f"At version {told.version}. Waiting for changes; Ctrl-C ends.")
+            elif told.kind == "change":
+                for name, change in told.changes.items():
+                    was, then = tables.plain(change["old"]), tables.plain(change["new"])
+                    typer.echo(tables.plain(f"{told.version}  {name}: {was} -> {then}  ({told.actor}: {told.reason})"))
+            ended = told.kind == "end"
+            if ended and told.reason != "stopping":
+                raise Unavailable(str(told.reason))
+        if not ended:
+            raise Unavailable("The stream broke off; start again with --from " + str(after))
+        time.sleep(AGAIN_SECONDS)
+
+
+class _Watched(msgspec.Struct):
+    kind: str
+    version: int | None = None
+    changes: dict[str, dict[str, str | None]] = {}
+    actor: str | None = None
+    reason: str | None = None
+
+
 async def _read(tx: Transaction) -> Snapshot:
     return await service.read(tx, _sources())
 
 
 def _sources() -> Sources:
-    return Sources(environment=pins(variables(), settings=known_names()))
+    """What holds where this command runs; the configuration service is not asked for it."""
+    return sources_of(Settings.load(), Breakers())[0]
 
 
 def _changes(pairs: list[str]) -> Changes:

@@ -24,7 +24,9 @@ def with_database(work: Callable[[Database], Awaitable[Result]], *, command: str
     async def connected() -> Result:
         settings = Settings.load()
         application = f"instrument-registry {command}"
-        registry = await open_registry(settings, database_url=service_database_url(settings), application=application)
+        registry = await open_registry(
+            settings, database_url=service_database_url(settings), application=application, asks=False
+        )
         try:
             return await work(registry.database)
         finally:

@@ -10,9 +10,9 @@ import platform
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from instrument_registry.access.model import ENDS_SOON, ApiKey, KeyState
 from instrument_registry.cli import client
 from instrument_registry.cli.tables import console, table
 from instrument_registry.errors import RegistryError, Unauthorized
@@ -32,7 +33,7 @@ CALENDAR_AHEAD = timedelta(days=45)
 SEQUENCED_WITHIN_SECONDS = 10.0
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 OTHERS_READ = stat.S_IRGRP | stat.S_IROTH | OTHERS_WRITE
-PRIVATE_FILES = ("operator.key", "run.json", "database.json")
+PRIVATE_FILES = ("operator.key", "master.key", "audit.key", "run.json", "database.json")
 START = "Start it: make run, or instrument-registry serve"
 MIGRATE = "Run: instrument-registry migrate"
 
@@ -52,9 +53,19 @@ REMEDIES = {
     "consumers": "Start them again, or remove those that will not come back: instrument-registry consumers --help",
     "audit": "Read the worker's log, then: instrument-registry audit verify",
     "relay": "See that Redis runs and has memory; nothing is lost, and it goes on by itself",
+    "maintenance": "When the work is done: instrument-registry config set MAINTENANCE=false --reason done",
+    "toggles": "Take what is overdue out of the program, or tell its owner: instrument-registry toggles list",
+    "background": "Read the background worker's log: instrument-registry tasks list says which work fails, and of what",
+    "configuration_service": "See that the service runs and its key is right; what was kept of it holds meanwhile",
+    "features": "The log says which requests failed; it is tried again by itself, or: POST …/actuator/breakers",
+    "memory": "Caches are given up by themselves; raise MEMORY_WARNING_MB where there is more, or ask for less at once",
+    "sla": "Look at instrument-registry top for what is slow or fails; the bounds are the parameters SLA_…",
 }
 # These do not keep requests from being answered.
-ONLY_NOTED = frozenset({"proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit"})
+ONLY_NOTED = frozenset({
+    "proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit", "maintenance", "toggles",
+    "background", "configuration_service", "features", "memory", "sla",
+})  # fmt: skip
 
 
 class Verdict(StrEnum):
@@ -129,6 +140,8 @@ def examine(settings: Settings, *, url: str | None, key: str | None) -> Iterator
         yield private_files(settings.data_dir)
         yield disk(settings.data_dir)
         yield run_file(settings)
+        if settings.tls_certificate is not None:
+            yield certificate(settings.tls_certificate)
         yield from database(settings)
         if running(settings.data_dir) is not None:
             yield from instance(lambda: client.connect(None, key))
@@ -217,6 +230,59 @@ def database(settings: Settings) -> Iterator[Finding]:
     else:
         yield Finding("migrations", Verdict.OK, f"at {revision}, none missing")
     yield _facts_placed()
+    yield from _keys_kept(settings.data_dir)
+
+
+def _keys_kept(folder: Path) -> Iterator[Finding]:
+    from instrument_registry.access import service
+    from instrument_registry.cli.connected import in_transaction
+    from instrument_registry.clock import now
+
+    try:
+        known = in_transaction(service.list_keys, command="doctor")
+    except RegistryError as error:
+        yield Finding("keys", Verdict.FAIL, str(error), REMEDIES["database"])
+        return
+    held = service.held_in(folder / "operator.key")
+    yield keys(known, held=held.id if held else None, at=now())
+
+
+def keys(known: Sequence[ApiKey], *, held: str | None, at: datetime) -> Finding:
+    """Whether keys end soon with none to take their place; `held` is the one of operator.key."""
+    states = {key.id: key.state(at) for key in known}
+    if held is not None and states.get(held) in (KeyState.ENDED, KeyState.REVOKED):
+        mend = "Start the registry anew, which makes another, or: instrument-registry keys create NAME --scope operator"
+        return Finding("keys", Verdict.FAIL, f"operator.key holds {held}, which is {states[held]}", mend)
+    ending = [key for key in known if states[key.id] is KeyState.ENDING and key.replaced_by is None]
+    if ending:
+        listed = ", ".join(f"{key.id} ({key.name}) at {key.expires_at:%Y-%m-%d %H:%M}" for key in ending[:3])
+        mend = f"instrument-registry keys rotate {ending[0].id}"
+        return Finding("keys", Verdict.WARN, f"{len(ending)} end within {ENDS_SOON.days} days: {listed}", mend)
+    in_force = sum(state in (KeyState.IN_FORCE, KeyState.ENDING) for state in states.values())
+    return Finding("keys", Verdict.OK, f"{in_force} in force, none ends unnoticed")
+
+
+def certificate(path: Path) -> Finding:
+    """Whether the certificate of our own TLS can be read and is good for a while."""
+    from instrument_registry.clock import now
+    from instrument_registry.processes.tls import certificate_in
+
+    renew = "Put a renewed certificate and its key into the files, then: kill -HUP PID of the supervisor"
+    try:
+        ends_at = certificate_in(path).ends_at
+    except (OSError, ValueError) as error:
+        return Finding("certificate", Verdict.FAIL, f"{path} cannot be read: {error}", renew)
+    return certificate_until(ends_at, at=now(), renew=renew)
+
+
+def certificate_until(ends_at: datetime, *, at: datetime, renew: str) -> Finding:
+    """The same for the instant at which it ends."""
+    found = f"ends at {ends_at:%Y-%m-%d %H:%M} UTC"
+    if ends_at <= at:
+        return Finding("certificate", Verdict.FAIL, f"ended at {ends_at:%Y-%m-%d %H:%M} UTC", renew)
+    if ends_at - at <= ENDS_SOON:
+        return Finding("certificate", Verdict.WARN, found, renew)
+    return Finding("certificate", Verdict.OK, found)
 
 
 def _facts_placed() -> Finding:

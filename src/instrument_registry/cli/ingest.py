@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -22,15 +22,14 @@ from rich.table import Table
 
 from instrument_registry.catalog.brokers.frame import Unreadable
 from instrument_registry.catalog.ingestion import intake
-from instrument_registry.catalog.ingestion.model import Outcome, RunStatus
+from instrument_registry.catalog.ingestion.model import Bounds, Outcome, RunStatus
 from instrument_registry.catalog.ingestion.service import Progress as Report
 from instrument_registry.cli import completing
 from instrument_registry.clock import now
-from instrument_registry.database import Database
 from instrument_registry.errors import Invalid
 from instrument_registry.processes.runfile import service_database_url
 from instrument_registry.settings import Settings
-from instrument_registry.wiring import open_registry
+from instrument_registry.wiring import Registry, close_registry, open_registry
 
 REFUSED = 3
 GOOD = {RunStatus.APPLIED, RunStatus.UNCHANGED, RunStatus.DRY_RUN}
@@ -72,11 +71,11 @@ def ingest(
 
 
 async def _one(asked: intake.Asked, *, as_json: bool) -> bool:
-    database = await _open()
+    registry = await _open()
     try:
-        outcome = await _run(database, asked, quiet=as_json)
+        outcome = await _run(registry, asked, quiet=as_json)
     finally:
-        await database.close()
+        await close_registry(registry)
     if as_json:
         typer.echo(json.dumps(_facts(outcome)))
     else:
@@ -89,15 +88,15 @@ async def _all(folder: Path, asked: intake.Asked, *, as_json: bool) -> bool:
     left_out = [(one.path, one.reason or "") for one in planned if not one.in_scope]
     outcomes: list[Outcome] = []
     refused: list[tuple[str, str]] = []
-    database = await _open()
+    registry = await _open()
     try:
         for run in intake.runs_of(planned, asked):
             try:
-                outcomes.append(await _run(database, run, quiet=as_json))
+                outcomes.append(await _run(registry, run, quiet=as_json))
             except Unreadable as error:
                 refused.append((" ".join(Path(source).name for source in run.sources), str(error)))
     finally:
-        await database.close()
+        await close_registry(registry)
     if as_json:
         body = {
             "runs": [_facts(outcome) for outcome in outcomes],
@@ -110,16 +109,20 @@ async def _all(folder: Path, asked: intake.Asked, *, as_json: bool) -> bool:
     return not refused and all(outcome.status in GOOD for outcome in outcomes)
 
 
-async def _open() -> Database:
+async def _open() -> Registry:
     settings = Settings.load()
     url = service_database_url(settings)
-    return (await open_registry(settings, database_url=url, application="instrument-registry ingest")).database
+    registry = await open_registry(settings, database_url=url, application="instrument-registry ingest")
+    await registry.configuration.refresh()
+    return registry
 
 
-async def _run(database: Database, asked: intake.Asked, *, quiet: bool) -> Outcome:
+async def _run(registry: Registry, asked: intake.Asked, *, quiet: bool) -> Outcome:
     with _bar(asked, quiet=quiet) as progress:
-        allowed = Settings.load().fetch_networks
-        return await intake.take_in(database, asked, clock=now, allowed=allowed, progress=progress)
+        return await intake.take_in(
+            registry.database, replace(asked, bounds=Bounds.of(registry.configuration.now)), clock=now,
+            allowed=registry.settings.fetch_networks, breakers=registry.breakers, progress=progress,
+        )  # fmt: skip
 
 
 @contextmanager

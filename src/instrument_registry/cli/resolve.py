@@ -47,6 +47,7 @@ class _Answer(msgspec.Struct):
     ambiguous: list[_Ambiguous]
     not_found: list[_Missing]
     as_of: str
+    could_not_tell: list[str] = []
 
 
 def resolve(
@@ -75,7 +76,7 @@ def resolve(
         client.print_json(content)
     else:
         _print(answer, [one.lower() for one in broker or ()])
-    if answer.partial or answer.ambiguous or answer.not_found:
+    if answer.partial or answer.ambiguous or answer.not_found or answer.could_not_tell:
         raise typer.Exit(1)
 
 
@@ -96,3 +97,5 @@ def _print(answer: _Answer, brokers: list[str]) -> None:
     for missing in answer.not_found:
         guess = f"; did you mean {', '.join(one.key for one in missing.suggestions)}?" if missing.suggestions else ""
         note(f"{missing.requested} means nothing{guess}")
+    for unknown in answer.could_not_tell:
+        note(f"{unknown} is not among what is listed now; the database, which knows the rest, does not answer")

@@ -6,8 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from instrument_registry.settings import Settings
+from instrument_registry.settings import Settings, traces_wanted
 
+WithoutKeys = Annotated[
+    list[str] | None,
+    typer.Option("--without-key", help="The id of a master key that is lost: start though it wraps stored secrets."),
+]
 HIDDEN_FD = typer.Option("--fd", hidden=True, help="A listening socket this process was handed.")
 HIDDEN_CONTROL = typer.Option("--control", hidden=True, help="The line to the supervisor that started this process.")
 
@@ -16,6 +20,7 @@ def serve(
     workers: Annotated[int | None, typer.Option("--workers", "-w", help="Processes that answer HTTP.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    without_keys: WithoutKeys = None,
 ) -> None:
     """Run everything: the embedded database unless a URL is set, the workers, the listening socket.
 
@@ -25,8 +30,9 @@ def serve(
     from instrument_registry.processes.supervisor import serve as supervise
 
     settings = Settings.load(workers=workers, host=host, port=port)
+    traces_wanted()  # what is wrong there is said once, and not by every process
     telemetry.configure_logging(settings.log_format, level=settings.log_level)
-    supervise(settings, say=_say)
+    supervise(settings, say=_say, without_keys=without_keys or ())
 
 
 def _say(text: str) -> None:
@@ -37,20 +43,21 @@ def _say(text: str) -> None:
 def api(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    without_keys: WithoutKeys = None,
     fd: Annotated[int | None, HIDDEN_FD] = None,
     control: Annotated[int | None, HIDDEN_CONTROL] = None,
 ) -> None:
     """Answer HTTP with one process; for a service manager that starts each process itself."""
     from instrument_registry.processes.api import run_api
 
-    run_api(Settings.load(host=host, port=port), fd=fd, control=control)
+    run_api(Settings.load(host=host, port=port), fd=fd, control=control, without_keys=without_keys or ())
 
 
-def worker(control: Annotated[int | None, HIDDEN_CONTROL] = None) -> None:
+def worker(without_keys: WithoutKeys = None, control: Annotated[int | None, HIDDEN_CONTROL] = None) -> None:
     """Do the background work with one process; a second one waits in the wings."""
     from instrument_registry.processes.background import run_background
 
-    run_background(Settings.load(), control=control)
+    run_background(Settings.load(), control=control, without_keys=without_keys or ())
 
 
 def migrate(

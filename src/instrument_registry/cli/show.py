@@ -45,10 +45,10 @@ class _Instrument(msgspec.Struct):
 
 class _Token(msgspec.Struct):
     broker: str
-    segment: str
+    segment: str | None
     token: str
-    symbol: str
-    valid_from: str
+    symbol: str | None
+    valid_from: str | None
     valid_to: str | None
     lot_size: int | None
     tick_size: str | None
@@ -56,7 +56,7 @@ class _Token(msgspec.Struct):
 
 class _Tokens(msgspec.Struct):
     tokens: list[_Token]
-    disagreements: dict[str, dict[str, str]]
+    disagreements: dict[str, dict[str, str]] | None
 
 
 class _Version(msgspec.Struct):
@@ -170,7 +170,7 @@ def _print_tokens(told: _Tokens) -> None:
         ],
         title="Broker tokens",
     )
-    for attribute, said in told.disagreements.items():
+    for attribute, said in (told.disagreements or {}).items():
         note(f"brokers disagree on {attribute}: {', '.join(f'{broker} {value}' for broker, value in said.items())}")
 
 

@@ -24,8 +24,8 @@ class _Summary(msgspec.Struct):
     by_kind: dict[str, int]
     by_status: dict[str, int]
     by_broker: dict[str, int]
-    runs: list[_Run]
-    dumps_waiting: int
+    runs: list[_Run] | None
+    dumps_waiting: int | None
     as_of: str
     catalog_position: int
     index_age_seconds: float

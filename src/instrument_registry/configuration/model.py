@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar, cast
 
-from instrument_registry.errors import Conflict, Invalid, NotFound
+from instrument_registry.errors import ChangedSince, Conflict, Invalid, NotFound
 
 Value = bool | int | float | str
 T = TypeVar("T", bool, int, float, str)
@@ -41,7 +41,7 @@ class NeedsRestart(Conflict):
     title = "This parameter cannot be changed while it runs"
 
 
-class OtherVersion(Conflict):
+class OtherVersion(ChangedSince):
     """Read the configuration again, then decide."""
 
     title = "The configuration has been changed since"
@@ -85,6 +85,7 @@ class Parameter(Generic[T]):
     choices: tuple[str, ...] = ()
     live: bool = True
     secret: bool = False
+    wrong: Callable[[T], str | None] | None = None  # what is wrong with a value, for what bounds cannot say
 
     @property
     def kind(self) -> str:
@@ -111,6 +112,9 @@ class Parameter(Generic[T]):
             raise self._bad(text, "is none of its choices")
         if isinstance(value, str) and len(value) > TEXT_MAX:
             raise self._bad("", f"is longer than {TEXT_MAX} characters")
+        problem = self.wrong(cast("T", value)) if self.wrong is not None else None
+        if problem is not None:
+            raise self._bad(text, problem)
         return cast("T", value)
 
     def text(self, value: Value) -> str:
@@ -208,6 +212,7 @@ class Sources:
     environment: Mapping[str, str] = field(default_factory=dict)
     live: Mapping[str, str] = field(default_factory=dict)
     external: Mapping[str, str] = field(default_factory=dict)
+    required: frozenset[str] = frozenset()  # must not fall back to their defaults
 
 
 def find(parameters: Mapping[str, AnyParameter], name: str) -> AnyParameter:
@@ -237,6 +242,14 @@ def resolve(parameters: Iterable[AnyParameter], sources: Sources, *, version: in
         else:
             settings[name] = Setting(parameter.default, Source.DEFAULT)
     return Snapshot(version, settings)
+
+
+def with_external(snapshot: Snapshot, parameters: Iterable[AnyParameter], sources: Sources) -> Snapshot:
+    """The same, when the external service says something else; Raises: BadValue."""
+    below = resolve(parameters, Sources(external=sources.external), version=snapshot.version)
+    own = (Source.ENVIRONMENT, Source.LIVE)
+    settings = {name: one if one.source in own else below.settings[name] for name, one in snapshot.settings.items()}
+    return Snapshot(snapshot.version, settings)
 
 
 def broken(rules: Iterable[Rule], snapshot: Snapshot) -> Rule | None:

@@ -1,12 +1,15 @@
 """Every parameter, and what must hold between them."""
 
+from instrument_registry.configuration.degradation_parameters import DEGRADATION_PARAMETERS
+from instrument_registry.configuration.limit_parameters import LIMIT_PARAMETERS
 from instrument_registry.configuration.model import AnyParameter, Parameter, Rule
 from instrument_registry.configuration.toggles import TOGGLE_PARAMETERS
+from instrument_registry.telemetry.levels import wrong_levels
 
 MODES = ("lenient", "moderate", "strict")
 
 PLANNER_OPTIMIZATION_LEVEL = Parameter(
-    name="PLANNER_OPTIMIZATION_LEVEL", default="moderate", choices=("minimal", "moderate", "aggressive"),
+    name="PLANNER_OPTIMIZATION_LEVEL", default="moderate", choices=("low", "moderate", "aggressive"),
     owner="subscriptions", why="How long the planner looks for fewer moves and fewer connections.",
 )  # fmt: skip
 PLANNER_TIMEOUT = Parameter(
@@ -24,6 +27,27 @@ FILTERING_STRICTNESS = Parameter(
 PLAN_CACHE_TTL = Parameter(
     name="PLAN_CACHE_TTL", default=300, least=0, most=86_400, unit="s", owner="subscriptions",
     why="For how long the same question to the planner has the same answer.",
+)  # fmt: skip
+
+PLANNER_AUTO_APPLY = Parameter(
+    name="PLANNER_AUTO_APPLY", default=True, owner="subscriptions",
+    why="Plans that follow from a change become live by themselves, unless they take too much away.",
+)  # fmt: skip
+PLANNER_HOLD_DROPS_PERCENT = Parameter(
+    name="PLANNER_HOLD_DROPS_PERCENT", default=5.0, least=0, most=100, unit="%", owner="subscriptions",
+    why="A plan that drops more than this of what is live and wanted waits for an operator.",
+)  # fmt: skip
+PLANNER_HOLD_MOVES_PERCENT = Parameter(
+    name="PLANNER_HOLD_MOVES_PERCENT", default=10.0, least=0, most=100, unit="%", owner="subscriptions",
+    why="A plan that moves more than this of what is live without need waits for an operator.",
+)  # fmt: skip
+SUBSCRIPTION_LINGER = Parameter(
+    name="SUBSCRIPTION_LINGER", default=30.0, least=0, most=3600, unit="s", owner="subscriptions",
+    why="What nobody wants any more, or in a lower mode, stays for so long where there is room.",
+)  # fmt: skip
+TICKER_LEASE = Parameter(
+    name="TICKER_LEASE", default=15.0, least=1, most=3600, unit="s", owner="subscriptions",
+    why="For how long a ticker that says nothing keeps others from its account.",
 )  # fmt: skip
 
 SEARCH_TIMEOUT = Parameter(
@@ -92,6 +116,10 @@ PROFILE_LIMIT_ALERTS = Parameter(
     name="PROFILE_LIMIT_ALERTS", default=100, least=1, most=10_000, unit="instruments", owner="subscriptions",
     why="How many instruments an alerts profile may name.",
 )  # fmt: skip
+TIER_0_PER_KEY = Parameter(
+    name="TIER_0_PER_KEY", default=1000, least=0, most=100_000, unit="instruments", owner="subscriptions",
+    why="How many instruments the profiles made with one key may want before everybody else (priority 75 and above).",
+)  # fmt: skip
 
 SLA_AVAILABILITY_PERCENT = Parameter(
     name="SLA_AVAILABILITY_PERCENT", default=99.9, least=0, most=100, unit="%", owner="operations",
@@ -110,15 +138,52 @@ MEMORY_WARNING_MB = Parameter(
     why="A worker above it gives up what it remembers, then refuses bulk work.",
 )  # fmt: skip
 
+MAINTENANCE = Parameter(
+    name="MAINTENANCE", default=False, owner="operations",
+    why="Read-only: writes are answered 503, work that changes the catalogue waits; the reason is that of the change.",
+)  # fmt: skip
+LOG_LEVELS = Parameter(
+    name="LOG_LEVELS", default="", owner="operations", wrong=wrong_levels,
+    why="What parts of the program log from which level on, as http=debug,audit=warning; * is every other part.",
+)  # fmt: skip
+
+INGESTION_SET_ASIDE_PERCENT = Parameter(
+    name="INGESTION_SET_ASIDE_PERCENT", default=2.0, least=0, most=100, unit="%", owner="catalog",
+    why="A dump of which more rows cannot be read waits for an operator: its format may have changed.",
+)  # fmt: skip
+INGESTION_GONE_PERCENT = Parameter(
+    name="INGESTION_GONE_PERCENT", default=5.0, least=0, most=100, unit="%", owner="catalog",
+    why="A dump that lacks more of a segment's unexpired rows than this waits for an operator: it may be cut short.",
+)  # fmt: skip
+CONFIG_SERVICE_REFRESH = Parameter(
+    name="CONFIG_SERVICE_REFRESH", default=30.0, least=1, most=86_400, unit="s", owner="operations",
+    why="How often an external configuration service is asked.",
+)  # fmt: skip
+
+CONNECTION_LOST_AFTER = Parameter(
+    name="CONNECTION_LOST_AFTER", default=5.0, least=0.5, most=3600, unit="s", owner="subscriptions",
+    why="A broker connection of which its ticker says nothing for so long is lost, and what it carried goes elsewhere.",
+)  # fmt: skip
+
+TICK_SILENCE = Parameter(
+    name="TICK_SILENCE", default=300.0, least=1, most=86_400, unit="s", owner="subscriptions",
+    why="An instrument that is carried and does not tick for so long while its market is open is told of as silent.",
+)  # fmt: skip
+
 PARAMETERS: dict[str, AnyParameter] = {
     one.name: one
     for one in (
         PLANNER_OPTIMIZATION_LEVEL, PLANNER_TIMEOUT, MAX_INSTRUMENTS_PER_PLAN, FILTERING_STRICTNESS, PLAN_CACHE_TTL,
+        PLANNER_AUTO_APPLY, PLANNER_HOLD_DROPS_PERCENT, PLANNER_HOLD_MOVES_PERCENT, SUBSCRIPTION_LINGER, TICKER_LEASE,
         SEARCH_TIMEOUT, MAX_RESULTS_PER_PAGE, QUERY_OPTIMIZATION, SEARCH_INDEX_REFRESH, CACHE_TTL_SECONDS,
         EVENT_RETRY_ATTEMPTS, EVENT_RETRY_SECONDS, CONSUMER_SILENT_DAYS, EVENT_BATCH_SIZE,
         EVENT_ORDERING_GUARANTEE, EVENT_BROKER_URL, DLQ_RETENTION_HOURS,
         PROFILES_PER_USER, PROFILE_LIMIT_LIVE_FEED, PROFILE_LIMIT_HISTORICAL, PROFILE_LIMIT_ALERTS,
-        SLA_AVAILABILITY_PERCENT, SLA_P95_MS, SLA_CACHE_MISS_PERCENT, MEMORY_WARNING_MB, *TOGGLE_PARAMETERS,
+        TIER_0_PER_KEY,
+        SLA_AVAILABILITY_PERCENT, SLA_P95_MS, SLA_CACHE_MISS_PERCENT, MEMORY_WARNING_MB,
+        INGESTION_SET_ASIDE_PERCENT, INGESTION_GONE_PERCENT, CONNECTION_LOST_AFTER, TICK_SILENCE,
+        MAINTENANCE, LOG_LEVELS, CONFIG_SERVICE_REFRESH, *LIMIT_PARAMETERS, *DEGRADATION_PARAMETERS,
+        *TOGGLE_PARAMETERS,
     )
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ from instrument_registry.configuration.model import (
     Pinned,
     Scheduled,
     Snapshot,
+    Source,
     Sources,
     Version,
     broken,
@@ -89,15 +90,39 @@ async def change(
 
     Raises: UnknownParameter, BadValue, Pinned, NeedsRestart, OtherVersion.
     """
+    newest = await expect(tx, expected_version)
+    _, live = await storage.values(tx)
+    wanted = checked(changes, live, sources)
+    return await _made(tx, wanted, newest, live, reason=reason, metadata=metadata, at=at, reverts_to=reverts_to)
+
+
+async def expect(tx: Transaction, expected_version: int | None) -> int:
+    """Be the only one who changes configuration until the transaction ends; the newest version.
+
+    Raises: OtherVersion.
+    """
     await storage.locked(tx)
-    newest, live = await storage.values(tx)
+    newest = await storage.newest_version(tx)
     if expected_version is not None and newest != expected_version:
         raise OtherVersion(
             f"The configuration is at version {newest}, not {expected_version}",
             version=newest,
             expected_version=expected_version,
         )
-    wanted = checked(changes, live, sources)
+    return newest
+
+
+async def _made(
+    tx: Transaction,
+    wanted: Changes,
+    newest: int,
+    live: Mapping[str, str],
+    *,
+    reason: str,
+    metadata: Metadata,
+    at: datetime,
+    reverts_to: int | None = None,
+) -> Version:
     made = Version(
         version=newest + 1,
         changes={name: {"old": live.get(name), "new": value} for name, value in sorted(wanted.items())},
@@ -144,6 +169,25 @@ async def put(
     )
 
 
+async def reset(tx: Transaction, *, reason: str, metadata: Metadata, at: datetime) -> Version | None:
+    """Take back everything that is set live, also below a pin and where a rule is broken; None when nothing is."""
+    await storage.locked(tx)
+    newest, live = await storage.values(tx)
+    wanted: Changes = dict.fromkeys(_known(live))
+    return await _made(tx, wanted, newest, live, reason=reason, metadata=metadata, at=at) if wanted else None
+
+
+async def set_live(tx: Transaction) -> tuple[int, dict[str, str]]:
+    """The newest version, and everything that is set live, secret values hidden."""
+    version, live = await storage.values(tx)
+    return version, {name: str(_shown(name, value)) for name, value in sorted(_known(live).items())}
+
+
+async def versions_after(tx: Transaction, version: int, *, limit: int) -> list[Version]:
+    """Changes after a version, the oldest first, secret values hidden."""
+    return [_told(one) for one in await storage.after(tx, version, limit=limit)]
+
+
 def checked(changes: Changes, live: Mapping[str, str], sources: Sources) -> dict[str, str | None]:
     """The changes by their parameters' names, as texts in one spelling, when everything would hold afterwards.
 
@@ -166,16 +210,12 @@ def checked(changes: Changes, live: Mapping[str, str], sources: Sources) -> dict
                 f"{name} is read at the start; set {parameter.environment_name} and start anew", parameter=name
             )
         wanted[name] = None if value is None else parameter.text(parameter.read(value))
-    after = {**_known(live), **{name: value for name, value in wanted.items() if value is not None}}
-    for name, value in wanted.items():
-        if value is None:
-            after.pop(name, None)
-    snapshot = resolve(
-        PARAMETERS.values(),
-        Sources(environment=sources.environment, live=after, external=sources.external),
-        version=0,
-    )
-    rule = broken(RULES, snapshot)
+    after = _after(wanted, live, sources)
+    for name in wanted:
+        if name in sources.required and after.settings[name].source is Source.DEFAULT:
+            remedy = "Set another value, or name one at the configuration service first"
+            raise BadValue(f"{name} is required and would fall back to its default", field=name, remedy=remedy)
+    rule = broken(RULES, after)
     if rule is not None:
         raise BadValue(rule.says, field=", ".join(rule.names), remedy="Change them together so that it holds")
     return wanted
@@ -185,17 +225,7 @@ async def preview(tx: Transaction, changes: Changes, sources: Sources) -> list[D
     """What a change would do, without doing it; Raises: as `change`."""
     _, live = await storage.values(tx)
     wanted = checked(changes, live, sources)
-    before = await read(tx, sources)
-    after = {**_known(live), **wanted}
-    then = resolve(
-        PARAMETERS.values(),
-        Sources(
-            environment=sources.environment,
-            live={name: value for name, value in after.items() if value is not None},
-            external=sources.external,
-        ),
-        version=0,
-    )
+    before, then = await read(tx, sources), _after(wanted, live, sources)
     return [
         Difference(name, text(before, name), text(then, name))
         for name in sorted(wanted)
@@ -304,6 +334,17 @@ def text(snapshot: Snapshot, name: str) -> str:
     parameter = PARAMETERS[name]
     value = parameter.text(snapshot.settings[name].value)
     return HIDDEN if parameter.secret and value else value
+
+
+def _after(wanted: Changes, live: Mapping[str, str], sources: Sources) -> Snapshot:
+    """What would be in force if the wanted changes were made."""
+    then = {**_known(live), **wanted}
+    kept = {name: value for name, value in then.items() if value is not None}
+    return resolve(
+        PARAMETERS.values(),
+        Sources(environment=sources.environment, live=kept, external=sources.external),
+        version=0,
+    )
 
 
 def _known(live: Mapping[str, str]) -> dict[str, str]:

@@ -79,6 +79,13 @@ async def since(tx: Transaction, version: int) -> list[Version]:
         return await cursor.fetchall()
 
 
+async def after(tx: Transaction, version: int, *, limit: int) -> list[Version]:
+    """Versions after one, the oldest first."""
+    async with tx.cursor(row_factory=class_row(Version)) as cursor:
+        await cursor.execute(f"{VERSIONS} where version > %s order by version limit %s".encode(), (version, limit))
+        return await cursor.fetchall()
+
+
 async def add_scheduled(
     tx: Transaction,
     changes: Mapping[str, str | None],

@@ -3,14 +3,16 @@
 A toggle is three parameters, so that it is changed, scheduled, reverted and pinned like any other.
 """
 
+import difflib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
 import xxhash
 
-from instrument_registry.configuration.model import AnyParameter, Parameter, Snapshot
-from instrument_registry.errors import Unavailable
+from instrument_registry.configuration.model import PREFIX, AnyParameter, Parameter, Snapshot
+from instrument_registry.errors import Invalid, Unavailable
 
 BUCKETS = 10_000
 
@@ -19,6 +21,12 @@ class FeatureOff(Unavailable):
     """An operator has turned the feature off; nothing was lost, try again when it is on."""
 
     title = "The feature is turned off"
+
+
+class UnknownToggle(Invalid):
+    """Choose the feature it says is nearest, or list the toggles."""
+
+    title = "There is no such toggle"
 
 
 class Why(StrEnum):
@@ -88,6 +96,17 @@ def require(toggle: Toggle, snapshot: Snapshot, key: str) -> None:
         )
 
 
+def find_toggle(toggles: Mapping[str, Toggle], name: str) -> Toggle:
+    """A toggle by its feature, or by the parameter that turns it off; Raises: UnknownToggle."""
+    feature = name.strip().lower().removeprefix(PREFIX.lower()).removesuffix("_enabled")
+    if feature in toggles:
+        return toggles[feature]
+    near = difflib.get_close_matches(feature, list(toggles), n=1, cutoff=0.5)
+    remedy = f"Did you mean {near[0]}?" if near else f"There are {', '.join(toggles)}"
+    shown = name[:100]
+    raise UnknownToggle(f"There is no toggle {shown!r}. {remedy}", field="feature", value=shown, remedy=remedy)
+
+
 def _toggle(feature: str, *, owner: str, why: str, default: bool = True, expires_on: date | None = None) -> Toggle:
     name = feature.upper()
     return Toggle(
@@ -114,7 +133,17 @@ EVENT_STREAMING = _toggle(
     why="Events are streamed, published, relayed and sent; off, they are kept, and go on from there when it is on.",
 )  # fmt: skip
 
-TOGGLES: dict[str, Toggle] = {one.feature: one for one in (SEARCH_CATALOG, EVENT_STREAMING)}
+SUBSCRIPTION_PLANNING = _toggle(
+    "subscription_planning", owner="subscriptions",
+    why="Plans are made and applied; off, tickers go on following what is live, and changes wait.",
+)  # fmt: skip
+
+TOGGLES: dict[str, Toggle] = {one.feature: one for one in (SEARCH_CATALOG, EVENT_STREAMING, SUBSCRIPTION_PLANNING)}
 TOGGLE_PARAMETERS: tuple[AnyParameter, ...] = tuple(
     parameter for one in TOGGLES.values() for parameter in (one.enabled, one.percent, one.keys)
 )
+
+
+def overdue(toggles: Iterable[Toggle], today: date) -> list[Toggle]:
+    """Those that should have been taken out of the program by now."""
+    return [one for one in toggles if one.overdue(today)]

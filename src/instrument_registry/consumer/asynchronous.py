@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 
 import aiohttp
@@ -26,6 +27,8 @@ from instrument_registry.consumer.protocol import (
     refusal,
 )
 from instrument_registry.errors import RegistryError, Unavailable
+from instrument_registry.outbound.trust import trusting
+from instrument_registry.settings import trusted_authorities
 
 BROKEN = (OSError, aiohttp.ClientError, TimeoutError, ValueError)  # a line without an end is a ValueError
 LAST_WORDS_SECONDS = 5.0
@@ -43,22 +46,26 @@ def consume_async(
     batch_size: int | None = None,
     bulk: bool | None = None,
     follow: bool = True,
+    ca: str | Path | None = None,
 ) -> AsyncGenerator[Event, None]:
     """Events for ever; asking for the next one acknowledges the one before, leaving the loop does not.
+
+    `ca` is a file of certificates to trust instead of the web's; without it, INSTRUMENT_REGISTRY_TLS_CA names one.
 
     Raises: Unauthorized, Forbidden, Invalid, NotFound when the consumer is removed, Gone for an archived position.
     """
     subscription = Subscription(
         consumer_id=consumer_id, event_types=event_types, start=start, batch_size=batch_size, bulk=bulk, follow=follow
     )
-    return AsyncConsumer(url, key, subscription).events()
+    return AsyncConsumer(url, key, subscription, ca=ca).events()
 
 
 class AsyncConsumer:
     """One process of a consumer; what it holds comes again to another when it dies."""
 
-    def __init__(self, url: str, key: str, subscription: Subscription) -> None:
+    def __init__(self, url: str, key: str, subscription: Subscription, *, ca: str | Path | None = None) -> None:
         self._url, self._key, self._subscription = url.rstrip("/"), key, subscription
+        self._trust = trusting(ca or trusted_authorities()) if self._url.startswith("https:") else None
         self._backoff = Backoff()
 
     async def run(self, handler: Callable[[Event], Awaitable[object]]) -> None:
@@ -103,8 +110,9 @@ class AsyncConsumer:
         timeout = aiohttp.ClientTimeout(total=None, connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)
         accept = "application/x-ndjson, application/json"
         return aiohttp.ClientSession(
-            headers=headers(self._key, accept=accept), timeout=timeout, read_bufsize=LINE_BYTES_MAX
-        )
+            headers=headers(self._key, accept=accept), timeout=timeout, read_bufsize=LINE_BYTES_MAX,
+            connector=None if self._trust is None else aiohttp.TCPConnector(ssl=self._trust),
+        )  # fmt: skip
 
     async def _lines(self, session: aiohttp.ClientSession) -> AsyncGenerator[Event, None]:
         """Events as they come, from one stream after another, until everything there is was asked for and has come."""

@@ -2,10 +2,10 @@
 
 import http.client
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Generator
 from datetime import datetime
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ from instrument_registry.consumer.protocol import (
     refusal,
 )
 from instrument_registry.errors import Invalid, RegistryError, Unavailable
+from instrument_registry.outbound.trust import trusting
+from instrument_registry.settings import trusted_authorities
 
 ANSWER_LIMIT_BYTES = 1024 * 1024
 BROKEN = (OSError, http.client.HTTPException)
@@ -45,22 +47,25 @@ def consume(
     batch_size: int | None = None,
     bulk: bool | None = None,
     follow: bool = True,
+    ca: str | Path | None = None,
 ) -> Generator[Event, None, None]:
     """Events for ever; asking for the next one acknowledges the one before, leaving the loop does not.
+
+    `ca` is a file of certificates to trust instead of the web's; without it, INSTRUMENT_REGISTRY_TLS_CA names one.
 
     Raises: Unauthorized, Forbidden, Invalid, NotFound when the consumer is removed, Gone for an archived position.
     """
     subscription = Subscription(
         consumer_id=consumer_id, event_types=event_types, start=start, batch_size=batch_size, bulk=bulk, follow=follow
     )
-    return Consumer(url, key, subscription).events()
+    return Consumer(url, key, subscription, ca=ca).events()
 
 
 class Consumer:
     """One process of a consumer; what it holds comes again to another when it dies."""
 
-    def __init__(self, url: str, key: str, subscription: Subscription) -> None:
-        self._door, self._subscription = _Door(url, key), subscription
+    def __init__(self, url: str, key: str, subscription: Subscription, *, ca: str | Path | None = None) -> None:
+        self._door, self._subscription = _Door(url, key, ca=ca), subscription
         self._teller = _Teller(self._door, subscription.acknowledging)
         self._stream: http.client.HTTPConnection | None = None
         self._answer: http.client.HTTPResponse | None = None
@@ -257,7 +262,7 @@ class _Teller:
 class _Door:
     """Where the registry is, and the key to it."""
 
-    def __init__(self, url: str, key: str) -> None:
+    def __init__(self, url: str, key: str, *, ca: str | Path | None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Invalid(f"{url[:200]} is not the address of a registry; it looks like http://host:8901")
@@ -268,13 +273,12 @@ class _Door:
             parts.path,
         )
         self._key = key
+        self._trust = trusting(ca or trusted_authorities()) if self._secure else None
 
     def connect(self) -> http.client.HTTPConnection:
         """A connection on which small requests leave at once and silence is noticed; Raises: OSError."""
         connection = (
-            http.client.HTTPSConnection(
-                self._host, self._port, timeout=CONNECT_SECONDS, context=ssl.create_default_context()
-            )
+            http.client.HTTPSConnection(self._host, self._port, timeout=CONNECT_SECONDS, context=self._trust)
             if self._secure
             else http.client.HTTPConnection(self._host, self._port, timeout=CONNECT_SECONDS)
         )

@@ -64,6 +64,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     correlation_id: str
     subject: str | None = None
+    traceparent: str | None = None  # W3C's name of the work that caused it: go on from it where you trace
     attempt: int = 1
     run: Run | None = None
 

@@ -3,6 +3,7 @@
 from instrument_registry.database.pool import (
     SCHEMA,
     Database,
+    DatabaseResting,
     DatabaseUnavailable,
     LoginRefused,
     NotMigrated,
@@ -15,6 +16,7 @@ from instrument_registry.database.pool import (
 __all__ = [
     "SCHEMA",
     "Database",
+    "DatabaseResting",
     "DatabaseUnavailable",
     "LoginRefused",
     "NotMigrated",

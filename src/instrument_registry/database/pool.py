@@ -1,19 +1,26 @@
 """A bounded pool of connections, and transactions that somebody opens at a door."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Literal, Self
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from instrument_registry.breakers import Breaker, Breakers, Call, DependencyResting
+from instrument_registry.breakers.terms import DATABASE
+from instrument_registry.database.silence import ANSWER_SECONDS, Answering, InUse
 from instrument_registry.errors import Unavailable
+from instrument_registry.telemetry import tracing
 
 SCHEMA = "instrument_registry"
+PROBE_SECONDS = 1.0
 Transaction = psycopg.AsyncConnection[TupleRow]
+Begun = tuple[Transaction, AbstractAsyncContextManager[psycopg.AsyncTransaction]]
 
 LOGIN = """
 select current_user, has_schema_privilege(n.oid, 'usage'), pg_has_role(current_user, n.nspowner, 'usage')
@@ -34,6 +41,12 @@ class DatabaseUnavailable(Unavailable):
     """The database did not answer in time, or refused for a passing reason."""
 
     title = "The database cannot answer right now"
+
+
+class DatabaseResting(DatabaseUnavailable, DependencyResting):
+    """The database did not answer, and is not asked for a moment: try again after `retry_after`."""
+
+    title = "The database did not answer and is left alone for a moment"
 
 
 class LoginRefused(DatabaseUnavailable):
@@ -64,12 +77,17 @@ class Database:
         application: str = "instrument-registry",
         role: str | None = None,
         pool_size: int = 8,
-        wait_timeout_seconds: float = 5.0,
+        wait_timeout_seconds: float = 2.5,
         statement_timeout_seconds: float = 30.0,
+        answer_seconds: float = ANSWER_SECONDS,
+        breaker: Breaker | None = None,
     ) -> None:
         self._conninfo = conninfo(
             url, application=application, role=role, statement_timeout_seconds=statement_timeout_seconds
         )
+        self.breaker = breaker or Breakers().of(DATABASE, resting=DatabaseResting)
+        self._in_use = InUse(self._conninfo, when_silent=self._when_silent)
+        self._answer_seconds = answer_seconds
         self._pool_size = pool_size
         self._wait_timeout_seconds = wait_timeout_seconds
         self._pool: AsyncConnectionPool[Transaction] = AsyncConnectionPool(
@@ -79,7 +97,7 @@ class Database:
             max_size=pool_size,
             max_waiting=pool_size * 50,
             timeout=wait_timeout_seconds,
-            reconnect_timeout=2.0,
+            reconnect_timeout=1.0,  # then whoever comes next tries: soon after the server is back
             open=False,
             name=application,
         )
@@ -88,7 +106,7 @@ class Database:
         """Connect; Raises: DatabaseUnavailable."""
         with _named():
             try:
-                await self._pool.open(wait=True, timeout=self._wait_timeout_seconds)
+                await self._pool.open(wait=True, timeout=2 * self._wait_timeout_seconds)
             except BaseException:
                 await self._pool.close()
                 raise
@@ -96,6 +114,7 @@ class Database:
 
     async def close(self) -> None:
         """Give every connection back."""
+        await self._in_use.close()
         await self._pool.close()
 
     @asynccontextmanager
@@ -110,9 +129,13 @@ class Database:
 
         Raises: DatabaseUnavailable for whatever may succeed when tried again.
         """
-        with _named():
+        with _named(), _cancelled_first(), tracing.step("database transaction"):
             async with AsyncExitStack() as stack:
-                tx = await self._begin(stack, read_only=read_only, isolation=isolation)
+                tx, block = await self._begin(read_only=read_only, isolation=isolation)
+                stack.push_async_callback(self._pool.putconn, tx)
+                stack.enter_context(self._in_use.noted(tx))
+                stack.enter_context(self._blamed(tx, asked_for_a_bound=statement_timeout_seconds is not None))
+                stack.push_async_exit(block.__aexit__)
                 if statement_timeout_seconds is not None:
                     await tx.execute(f"set local statement_timeout = {round(statement_timeout_seconds * 1000)}")
                 yield tx
@@ -121,7 +144,8 @@ class Database:
     async def session(self, purpose: str) -> AsyncIterator[Transaction]:
         """A connection of its own in autocommit, for listening, session locks and long copies; no statement timeout."""
         with _named():
-            connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
+            with self.breaker.calling(psycopg.OperationalError):
+                connection = await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True)
             async with connection:
                 await connection.execute("set statement_timeout = 0")
                 await connection.execute(
@@ -133,22 +157,48 @@ class Database:
     @contextmanager
     def blocking_session(self, purpose: str) -> Iterator["psycopg.Connection[TupleRow]"]:
         """A connection for a thread that reads so much that it would hold up an event loop; no statement timeout."""
-        with _named(), psycopg.connect(self._conninfo, autocommit=True) as connection:
-            connection.execute("set statement_timeout = 0")
-            connection.execute(
-                "select set_config('application_name', %s, false)", (f"instrument-registry {purpose}"[:63],)
-            )
-            yield connection
+        with _named():
+            with self.breaker.calling(psycopg.OperationalError):
+                connection = psycopg.connect(self._conninfo, autocommit=True)
+            with connection:
+                connection.execute("set statement_timeout = 0")
+                connection.execute(
+                    "select set_config('application_name', %s, false)", (f"instrument-registry {purpose}"[:63],)
+                )
+                yield connection
 
     def waiting(self) -> dict[str, int]:
         """How the pool is doing, in the pool's own words."""
         return dict(self._pool.get_stats())
 
-    async def _begin(self, stack: AsyncExitStack, *, read_only: bool, isolation: Isolation) -> Transaction:
+    async def _begin(self, *, read_only: bool, isolation: Isolation) -> Begun:
+        try:
+            call = self.breaker.enter()
+        except DependencyResting:
+            self._in_use.suspect_if_any()  # another process may have found out, and ours still wait
+            raise
+        try:
+            return await self._begun(call, read_only=read_only, isolation=isolation)
+        except (TooManyRequests, PoolClosed):  # our own doing
+            self.breaker.forget(call)
+            raise
+        except psycopg.OperationalError as error:
+            if isinstance(error, PoolTimeout) and call.probe is None:
+                self.breaker.forget(call)  # who holds them all may be we: the second opinion tells
+            else:
+                self.breaker.leave(call, failed=True, reason=str(named(error)))
+            self._in_use.suspect()
+            raise
+        except BaseException:
+            self.breaker.forget(call)
+            raise
+
+    async def _begun(self, call: Call, *, read_only: bool, isolation: Isolation) -> Begun:
         # A restarted server leaves dead connections in the pool. BEGIN is the first thing to notice, and as nothing
         # has been done yet it is safe to take the next one.
         for last in [False] * self._pool_size + [True]:
-            connection = await self._pool.getconn()
+            connection = await self._connection(self._wait_seconds(call))
+            answering = Answering(connection, seconds=self._answer_seconds)
             try:
                 if connection.isolation_level is not ISOLATION[isolation]:
                     await connection.set_isolation_level(ISOLATION[isolation])
@@ -156,18 +206,75 @@ class Database:
                     await connection.set_read_only(read_only)
                 block = connection.transaction()
                 await block.__aenter__()
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
                 await self._pool.putconn(connection)
-                if last:
+                if last or answering.silent or _follows_cancelling(error):
                     raise
+                self._in_use.suspect()
                 continue
             except BaseException:
                 await self._pool.putconn(connection)
                 raise
-            stack.push_async_callback(self._pool.putconn, connection)
-            stack.push_async_exit(block.__aexit__)
-            return connection
+            finally:
+                answering.answered()
+            self.breaker.leave(call, failed=answering.slow, reason="beginning a transaction takes long")
+            return connection, block
         raise AssertionError("the loop returns or raises")
+
+    async def _connection(self, timeout_seconds: float) -> Transaction:
+        """A connection of the pool. Python 3.11 may lose a cancellation while the pool waits: then it is made good."""
+        task = asyncio.current_task()
+        before = task.cancelling() if task is not None else 0
+        connection = await self._pool.getconn(timeout=timeout_seconds)
+        if task is not None and task.cancelling() > before:
+            await self._pool.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
+
+    def _wait_seconds(self, call: Call) -> float:
+        """How long to wait for a connection; many may wait for the outcome of a probe."""
+        return min(self._wait_timeout_seconds, PROBE_SECONDS) if call.probe is not None else self._wait_timeout_seconds
+
+    def _when_silent(self, reason: str) -> None:
+        if self.breaker.closed:
+            self.breaker.open(reason)
+
+    @contextmanager
+    def _blamed(self, tx: Transaction, *, asked_for_a_bound: bool) -> Iterator[None]:
+        """What happens after BEGIN and is the server's fault: a lost connection, and a statement that took so long
+        that the bound of all statements ended it. One that its caller bounded tells of the question alone."""
+        try:
+            yield
+        except psycopg.errors.QueryCanceled:
+            if not asked_for_a_bound:
+                self.breaker.blame("statements take too long")
+            raise
+        except psycopg.OperationalError as error:
+            if tx.closed:
+                self.breaker.blame(str(named(error)))
+            raise
+
+
+@contextmanager
+def _cancelled_first() -> Iterator[None]:
+    """Whoever is cancelled stays so. The driver asks the server to stop, too; when that request comes late it stops the
+    rollback instead, and whoever waits for the database to come back would take that for an outage and go on."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if _follows_cancelling(error):
+            raise asyncio.CancelledError from error
+        raise
+
+
+def _follows_cancelling(error: BaseException | None) -> bool:
+    """Whether an error came up while its task was being cancelled; one that was late before and goes on is not."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False
+    while error is not None and not isinstance(error, asyncio.CancelledError):
+        error = error.__context__
+    return error is not None
 
 
 def conninfo(
@@ -243,20 +350,26 @@ def no_answer(error: psycopg.OperationalError) -> DatabaseUnavailable:
     return DatabaseUnavailable("The database does not answer")
 
 
+def named(error: psycopg.OperationalError) -> DatabaseUnavailable:
+    """Our word for what the driver calls operational; it holds no password."""
+    match error:
+        case PoolTimeout():
+            return DatabaseUnavailable("No database connection became free in time")
+        case TooManyRequests():
+            return DatabaseUnavailable("Too many requests wait for the database")
+        case psycopg.errors.QueryCanceled():
+            return DatabaseUnavailable("The database took too long and was stopped")
+        case psycopg.errors.LockNotAvailable():
+            return DatabaseUnavailable("Another change holds what this one needs")
+        case psycopg.errors.SerializationFailure() | psycopg.errors.DeadlockDetected():
+            return DatabaseUnavailable("Two changes met; try again")
+    return no_answer(error)
+
+
 @contextmanager
 def _named() -> Iterator[None]:
     """Turn what the driver calls operational into our word for it; everything else is a bug and passes."""
     try:
         yield
-    except PoolTimeout as error:
-        raise DatabaseUnavailable("No database connection became free in time") from error
-    except TooManyRequests as error:
-        raise DatabaseUnavailable("Too many requests wait for the database") from error
-    except psycopg.errors.QueryCanceled as error:
-        raise DatabaseUnavailable("The database took too long and was stopped") from error
-    except psycopg.errors.LockNotAvailable as error:
-        raise DatabaseUnavailable("Another change holds what this one needs") from error
-    except (psycopg.errors.SerializationFailure, psycopg.errors.DeadlockDetected) as error:
-        raise DatabaseUnavailable("Two changes met; try again") from error
     except psycopg.OperationalError as error:
-        raise no_answer(error) from error
+        raise named(error) from error

@@ -2,23 +2,22 @@
 
 from dataclasses import dataclass
 
-from prometheus_client import Gauge
-
 from instrument_registry.database import Transaction
 from instrument_registry.events import service
+from instrument_registry.telemetry.watched import KnownGauge
 
 OLDEST_WRITER = """
 select coalesce(max(extract(epoch from clock_timestamp() - xact_start)), 0)
   from pg_stat_activity where datname = current_database() and backend_xid is not null
 """
 
-POSITION = Gauge("instrument_registry_events_position", "The newest event's position")
-WAITING = Gauge("instrument_registry_events_waiting", "Appends that have no position yet")
-WAITING_SECONDS = Gauge("instrument_registry_events_waiting_seconds", "How long the oldest of them has waited")
-OLDEST_WRITER_SECONDS = Gauge(
+POSITION = KnownGauge("instrument_registry_events_position", "The newest event's position")
+WAITING = KnownGauge("instrument_registry_events_waiting", "Appends that have no position yet")
+WAITING_SECONDS = KnownGauge("instrument_registry_events_waiting_seconds", "How long the oldest of them has waited")
+OLDEST_WRITER_SECONDS = KnownGauge(
     "instrument_registry_events_oldest_writer_seconds", "Age of the oldest transaction that has written something"
 )
-MONTHS_AHEAD = Gauge("instrument_registry_events_months_ahead", "Months after this one for which the log has room")
+MONTHS_AHEAD = KnownGauge("instrument_registry_events_months_ahead", "Months after this one for which the log has room")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

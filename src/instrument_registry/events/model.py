@@ -98,6 +98,7 @@ class Metadata:
     causation_id: UUID | None = None
     source: str | None = None
     address: str | None = None  # whence the caller came; kept by the audit alone
+    traceparent: str | None = None  # W3C's name of the caller's piece of work; in no hash and in no archive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 
 import structlog
+from prometheus_client import Counter
 
 from instrument_registry.database import Database, Transaction
 from instrument_registry.events import storage
@@ -13,7 +14,9 @@ POLL_SECONDS = 0.25
 APPENDS_MAX = 5_000  # in one statement
 MONTHS_CHECKED_EVERY_SECONDS = 3600
 
-log = structlog.get_logger()
+PLACED = Counter("instrument_registry_events_sequenced", "Events that were given their position")
+
+log = structlog.get_logger("events")
 
 
 async def run(database: Database, *, poll_seconds: float = POLL_SECONDS) -> None:
@@ -49,5 +52,6 @@ async def catch_up(session: Transaction) -> int:
         if facts:
             await storage.notify(session, SEQUENCED)
         total += facts
+        PLACED.inc(facts)
         if appends < APPENDS_MAX:
             return total

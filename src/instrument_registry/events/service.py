@@ -34,7 +34,7 @@ SEQUENCED = "events_sequenced"
 
 MONTHS_AHEAD = 3
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 async def append(

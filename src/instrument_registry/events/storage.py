@@ -13,7 +13,7 @@ from instrument_registry.events.audit.recording import Draft
 from instrument_registry.events.model import Append, Event, Interval, Metadata
 
 COLUMNS = """a.number, a.event_id, a.stream, a.version, a.facts, a.recorded_at,
-       a.actor, a.correlation_id, a.causation_id, a.source"""
+       a.actor, a.correlation_id, a.causation_id, a.source, a.traceparent"""
 
 # How an instant stands in the audit's texts, in UTC.
 INSTANT = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
@@ -29,9 +29,10 @@ with head as (
      where %(expected)s::bigint is null or head.version = %(expected)s
     returning version
 ), opened as (
-    insert into appends as a (number, event_id, stream, version, facts, actor, correlation_id, causation_id, source)
+    insert into appends as a (number, event_id, stream, version, facts, actor, correlation_id, causation_id, source,
+                              traceparent)
     select nextval('append_numbers') << {place_bits}, coalesce(%(event_id)s, new_event_id()), %(stream)s, head.version,
-           %(facts)s, %(actor)s, %(correlation_id)s, %(causation_id)s, %(source)s
+           %(facts)s, %(actor)s, %(correlation_id)s, %(causation_id)s, %(source)s, %(traceparent)s
       from head
     returning *
 ), queued as (
@@ -374,12 +375,16 @@ def _values(
     return {
         "facts": facts, "stream": stream, "expected": expected_version, "event_id": event_id, "actor": metadata.actor,
         "correlation_id": metadata.correlation_id, "causation_id": metadata.causation_id, "source": metadata.source,
+        "traceparent": metadata.traceparent,
     }  # fmt: skip
 
 
 def _append(row: TupleRow) -> Append:
-    number, event_id, stream, version, facts, recorded_at, actor, correlation_id, causation_id, source, position = row
-    metadata = Metadata(actor=actor, correlation_id=correlation_id, causation_id=causation_id, source=source)
+    number, event_id, stream, version, facts, recorded_at, *caused, position = row
+    actor, correlation_id, causation_id, source, traceparent = caused
+    metadata = Metadata(
+        actor=actor, correlation_id=correlation_id, causation_id=causation_id, source=source, traceparent=traceparent
+    )
     return Append(
         number=number, event_id=event_id, stream=stream, version=version, facts=facts, metadata=metadata,
         recorded_at=recorded_at, position=position,

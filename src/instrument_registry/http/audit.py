@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 from instrument_registry.events.audit import merkle, service
@@ -25,6 +26,7 @@ from instrument_registry.events.audit.model import (
     Wanted,
 )
 from instrument_registry.http.encoding import Pagination, json_bytes, json_response
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
 from instrument_registry.http.paths import numbered
@@ -191,6 +193,7 @@ MEDIA = {name: {"schema": {"type": "string"}} for name in ("application/x-ndjson
     **describe(query=AuditExportQuery, media=MEDIA, means="The records, the oldest first", problems=(TooManyStreams,)),
 )
 @needs(Scope.OPERATOR)
+@costs(RouteClass.EXPENSIVE)
 async def export_records(request: Request) -> Response:
     """The records as a file. A line of JSON holds `position` and the record's exact text as `record`."""
     registry: Registry = request.app.state.registry

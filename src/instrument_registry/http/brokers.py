@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import Scope
 from instrument_registry.catalog.history import InstrumentNotFound
 from instrument_registry.catalog.ingestion import jobs, publishers
@@ -19,6 +20,7 @@ from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json, read_raw
 from instrument_registry.http.encoding import json_response
 from instrument_registry.http.jobs import JOB_HEADERS, JobShown, accepted, idempotency_key
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import FieldProblem, refused
@@ -120,6 +122,7 @@ async def broker_tokens(request: Request) -> Response:
     ),
 )  # fmt: skip
 @needs(Scope.OPERATOR)
+@costs(RouteClass.EXPENSIVE)
 async def ingest_broker(request: Request) -> Response:
     """Fetch a broker's dump and ingest it, as a job."""
     registry: Registry = request.app.state.registry
@@ -143,6 +146,7 @@ async def ingest_broker(request: Request) -> Response:
     ),
 )  # fmt: skip
 @needs(Scope.OPERATOR)
+@costs(RouteClass.EXPENSIVE)
 async def upload_dump(request: Request) -> Response:
     """Ingest one dump that comes with the request, packed (gzip, zip) or not, as a job."""
     registry: Registry = request.app.state.registry

@@ -22,6 +22,7 @@ from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import ChainAnswer, ChainExpiry, ChainSide, ChainStrike
 from instrument_registry.http.spelling import spelt
+from instrument_registry.http.stale import from_memory
 from instrument_registry.wiring import Registry
 
 PRICE_MAX = 10**9
@@ -53,7 +54,14 @@ router = room(tag="chains")
 
 @router.get(
     "/chains/{underlying}",
-    **describe(query=ChainQuery, answer=ChainAnswer, means="The chain", problems=(ChainNotFound,), tagged=True),
+    **describe(
+        query=ChainQuery,
+        answer=ChainAnswer,
+        means="The chain",
+        problems=(ChainNotFound,),
+        tagged=True,
+        from_memory=True,
+    ),
 )
 async def option_chain(request: Request) -> Response:
     """The options of an underlying that end on one day, by strike, with both sides."""
@@ -65,7 +73,7 @@ async def option_chain(request: Request) -> Response:
     _refuse_no_price(asked.price)
     tag = entity_tag(view.position, view.as_of, asked, underlying)
     if unchanged := not_modified(request.scope, tag):
-        return unchanged
+        return from_memory(request.scope, unchanged)
     found, days = _found(view, underlying, asked.expiry, venue=next(iter(words["venue"]), None))
     strikes = list(found.strikes)
     at_the_money = found.at_the_money(asked.price) if asked.price is not None else None
@@ -74,7 +82,7 @@ async def option_chain(request: Request) -> Response:
         strikes = strikes[max(0, middle - asked.strikes) : middle + asked.strikes + 1]
     told = [_strike(view, strike, words["broker"]) for strike in strikes]
     interval = found.interval
-    return json_response(
+    answer = json_response(
         ChainAnswer(
             underlying=found.underlying,
             venue=found.venue,
@@ -95,6 +103,7 @@ async def option_chain(request: Request) -> Response:
         ),
         headers={"etag": tag},
     )
+    return from_memory(request.scope, answer)
 
 
 def _found(view: View, underlying: str, expiry: str, *, venue: str | None) -> tuple[Chain, list[Expiry]]:

@@ -1,6 +1,5 @@
 """Parameters and toggles: what is in force and why, changed in one request, undone in one call."""
 
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -10,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import Scope
 from instrument_registry.configuration import service
+from instrument_registry.configuration.live import LiveConfiguration
 from instrument_registry.configuration.model import (
     BadValue,
     NeedsRestart,
@@ -30,18 +31,16 @@ from instrument_registry.configuration.parameters import PARAMETERS
 from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, json_response, not_modified
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.overrides import Reason
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
 from instrument_registry.http.paths import numbered
-from instrument_registry.http.problems import FieldProblem, refused, shown
+from instrument_registry.http.preconditions import MATCHED, expected_version, version_tag
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import needs, room
 from instrument_registry.wiring import Registry
 
-IF_MATCH = "If-Match"
-MATCHED = {IF_MATCH: "The ETag of the configuration as it was read: changed by nobody since, or not changed at all."}
-TAG = re.compile(r'(?:W/)?"(\d{1,18})"')
 REASON = "reason"
 NOT_GIVEN = "not given"
 
@@ -62,6 +61,7 @@ class ParameterShown(msgspec.Struct, frozen=True, kw_only=True):
     live: bool
     owner: str
     why: str
+    age_seconds: float | None  # since the tables or the external service said so; null for what needs no asking
 
 
 class ConfigurationShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,9 +185,9 @@ async def show_configuration(request: Request) -> Response:
     """Every parameter with its value and where that comes from, as this worker has it; the ETag is for If-Match."""
     registry: Registry = request.app.state.registry
     there = registry.configuration.now
-    tag = _tag(there.version)
+    tag = _tag(registry.configuration, there)
     return not_modified(request.scope, tag) or json_response(
-        _configuration(there, registry.configuration.age_seconds),
+        _configuration(registry.configuration, there),
         headers={"etag": tag, "cache-control": "no-cache"},
     )
 
@@ -205,7 +205,7 @@ async def change_configuration(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     given = await read_json(request, ParameterMap)
     reason, changes = str(given.pop(REASON, None) or NOT_GIVEN), _texts(given)
-    expected, metadata, at = _if_match(request), metadata_of(request.scope), registry.clock()
+    expected, metadata, at = expected_version(request), metadata_of(request.scope), registry.clock()
     sources = registry.configuration.sources
     async with registry.database.transaction() as tx:
         await service.change(tx, changes, sources, reason=reason, metadata=metadata, at=at, expected_version=expected)
@@ -236,6 +236,7 @@ async def list_versions(request: Request) -> Response:
     **describe(body=ParameterMap, answer=ConfigurationPreview, means="What would differ", problems=CHANGE_PROBLEMS),
 )
 @needs(Scope.OPERATOR)
+@costs(RouteClass.READ)
 async def preview_change(request: Request) -> Response:
     """What a change would do, without doing it; refused as the change would be."""
     registry: Registry = request.app.state.registry
@@ -258,7 +259,7 @@ async def preview_change(request: Request) -> Response:
 async def revert_configuration(request: Request) -> Response:
     """Set everything as it was live at a version."""
     registry: Registry = request.app.state.registry
-    asked, expected = await read_json(request, RevertBody), _if_match(request)
+    asked, expected = await read_json(request, RevertBody), expected_version(request)
     metadata, at = metadata_of(request.scope), registry.clock()
     async with registry.database.transaction() as tx:
         made = await service.revert(
@@ -294,7 +295,7 @@ async def export_configuration(request: Request) -> Response:
 async def import_configuration(request: Request) -> Response:
     """Set exactly what a file says: what is live and not in it is taken back; all of it or nothing."""
     registry: Registry = request.app.state.registry
-    asked, expected = await read_json(request, ConfigurationFile), _if_match(request)
+    asked, expected = await read_json(request, ConfigurationFile), expected_version(request)
     metadata, at, sources = metadata_of(request.scope), registry.clock(), registry.configuration.sources
     async with registry.database.transaction() as tx:
         await service.put(
@@ -357,16 +358,26 @@ async def _as_it_is_now(registry: Registry) -> Response:
     await events.wake(registry.database)
     there = await registry.configuration.refresh()
     return json_response(
-        _configuration(there, registry.configuration.age_seconds), headers={"etag": _tag(there.version)}
+        _configuration(registry.configuration, there), headers={"etag": _tag(registry.configuration, there)}
     )
 
 
-def _configuration(there: Snapshot, age_seconds: float | None) -> ConfigurationShown:
+def _tag(configuration: LiveConfiguration, there: Snapshot) -> str:
+    return version_tag(there.version, beside=configuration.sources.external)
+
+
+def _configuration(configuration: LiveConfiguration, there: Snapshot) -> ConfigurationShown:
+    external = configuration.external
+    age_seconds = configuration.age_seconds
+    ages = {
+        source: None if age is None else round(age, 3)
+        for source, age in ((Source.LIVE, age_seconds), (Source.EXTERNAL, external.age_seconds if external else None))
+    }
     shown_ones = [
         ParameterShown(
             name=name, value=_hidden(one.secret, there.settings[name].value),
             source=there.settings[name].source, default=one.default, kind=one.kind, unit=one.unit, bounds=one.bounds(),
-            live=one.live, owner=one.owner, why=one.why,
+            live=one.live, owner=one.owner, why=one.why, age_seconds=ages.get(there.settings[name].source),
         )
         for name, one in PARAMETERS.items()
     ]  # fmt: skip
@@ -393,25 +404,3 @@ def _version(version: Version) -> VersionShown:
 
 def _scheduled(change: Scheduled) -> ScheduledShown:
     return msgspec.convert(change, ScheduledShown, from_attributes=True)
-
-
-def _tag(version: int) -> str:
-    return f'W/"{version}"'
-
-
-def _if_match(request: Request) -> int | None:
-    text = request.headers.get(IF_MATCH)
-    if text is None or text.strip() == "*":
-        return None
-    match = TAG.fullmatch(text.strip())
-    if match is None:
-        remedy = "Send the ETag it was read with"
-        raise refused(
-            [
-                FieldProblem(
-                    field=f"header.{IF_MATCH}", problem="is no ETag of the configuration", remedy=remedy,
-                    value=shown(text),
-                )
-            ]
-        )  # fmt: skip
-    return int(match.group(1))

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import Scope
 from instrument_registry.errors import NotFound
 from instrument_registry.events.model import Archived
@@ -28,6 +29,7 @@ from instrument_registry.http.auth import metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, json_response
 from instrument_registry.http.event_shapes import ConsumerId, EventTypes, From, start_of
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.overrides import Reason
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
@@ -189,6 +191,7 @@ async def one_consumer(request: Request) -> Response:
     "/consumers/{consumer}/acknowledge",
     **describe(body=AcknowledgeBody, answer=AcknowledgedShown, means="It is settled", problems=(NoSuchConsumer,)),
 )
+@costs(RouteClass.READ)
 async def acknowledge(request: Request) -> Response:
     """Say what is done, what failed (it comes again, and in the end is a dead letter), and what was not looked at."""
     registry: Registry = request.app.state.registry

@@ -30,7 +30,7 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
-HEADERS = {"content-security-policy": POLICY, "referrer-policy": "no-referrer", "cache-control": "no-cache"}
+HEADERS = {"content-security-policy": POLICY, "cache-control": "no-cache"}
 
 
 router = root(tag="docs")

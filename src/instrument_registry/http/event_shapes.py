@@ -51,6 +51,7 @@ class EventShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str | None = None
     causation_id: UUID | None = None
     source: str | None = None
+    traceparent: str | None = None
     attempt: int | None = None
     run: RunRange | None = None
 
@@ -72,6 +73,7 @@ class _EventSent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     subject: str | None = None
     causation_id: UUID | None = None
     source: str | None = None
+    traceparent: str | None = None
     attempt: int | None = None
     run: RunRange | None = None
 
@@ -96,6 +98,7 @@ def event_json(
         subject=event.subject,
         causation_id=metadata.causation_id,
         source=metadata.source,
+        traceparent=metadata.traceparent,
         attempt=attempt,
         run=None if run is None else RunRange(first=run[0], last=run[1]),
     )

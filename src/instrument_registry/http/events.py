@@ -17,7 +17,7 @@ from instrument_registry.configuration.parameters import (
     EVENT_RETRY_ATTEMPTS,
     EVENT_RETRY_SECONDS,
 )
-from instrument_registry.configuration.toggles import EVENT_STREAMING, require
+from instrument_registry.configuration.toggles import EVENT_STREAMING
 from instrument_registry.database import Transaction
 from instrument_registry.events import Event, EventNotFound, wire
 from instrument_registry.events.model import Archived
@@ -37,6 +37,7 @@ from instrument_registry.http.auth import caller_of, metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, json_bytes, json_response
 from instrument_registry.http.event_shapes import EventShown, EventTypes, event_json
+from instrument_registry.http.features import use
 from instrument_registry.http.jobs import JOB_HEADERS, idempotency_key
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
@@ -193,7 +194,7 @@ async def list_events(request: Request) -> Response:
 async def publish_events(request: Request) -> Response:
     """Tell 1 to 100 events of types that begin with `external.`; the same request again tells nothing twice."""
     registry: Registry = request.app.state.registry
-    require(EVENT_STREAMING, registry.configuration.now, caller_of(request.scope).id)
+    use(request.scope, EVENT_STREAMING)
     asked = await read_json(request, PublishBody)
     key, at = idempotency_key(request), registry.clock()
     said = [

@@ -10,12 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.catalog import exporting
 from instrument_registry.catalog.export_formats import FORMATS, Format
 from instrument_registry.catalog.exporting import Wanted
 from instrument_registry.catalog.model import Kind
 from instrument_registry.database import Database
 from instrument_registry.http.encoding import entity_tag, not_modified
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
@@ -55,6 +57,7 @@ router = room(tag="export")
     "/export",
     **describe(query=ExportQuery, media=MEDIA, means="The instruments by key", problems=(TooManyStreams,), tagged=True),
 )
+@costs(RouteClass.EXPENSIVE)
 async def export(request: Request) -> Response:
     """The instruments that live on a market date, by key, with a column for each broker's tokens.
 

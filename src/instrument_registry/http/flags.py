@@ -9,14 +9,17 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import Scope
 from instrument_registry.configuration import service
+from instrument_registry.configuration.measures import ACCESS
 from instrument_registry.configuration.model import Snapshot, Source, UnknownParameter, Value, find
 from instrument_registry.configuration.parameters import PARAMETERS
 from instrument_registry.configuration.toggles import TOGGLES, Toggle, Verdict, Why, judge
 from instrument_registry.errors import NotFound
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import entity_tag, json_response, not_modified
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import NotUnderstood
@@ -103,6 +106,7 @@ async def one_parameter(request: Request) -> Response:
         raise ParameterNotFound(str(error), key=asked[:100]) from error
     if parameter.secret:
         raise ParameterNotFound(f"{parameter.name} is secret", key=parameter.name)
+    ACCESS.labels(parameter.name).inc()
     setting = there.settings[parameter.name]
     tag = entity_tag(parameter.name, there.version, setting.value)
     shown = ConfigurationValue(key=parameter.name, value=setting.value, source=setting.source, version=there.version)
@@ -117,6 +121,7 @@ async def one_parameter(request: Request) -> Response:
     ),
 )  # fmt: skip
 @needs(Scope.READER)
+@costs(RouteClass.READ)
 async def evaluate_flags(request: Request) -> Response:
     """Every toggle for one context, by feature."""
     registry: Registry = request.app.state.registry
@@ -135,6 +140,7 @@ async def evaluate_flags(request: Request) -> Response:
     **describe(body=FlagRequest, answer=FlagEvaluated, means="The flag", problems=(FlagNotFound, ContextRefused)),
 )
 @needs(Scope.READER)
+@costs(RouteClass.READ)
 async def evaluate_flag(request: Request) -> Response:
     """One toggle for one context, by its feature or by the parameter that turns it off."""
     registry: Registry = request.app.state.registry
@@ -153,6 +159,7 @@ async def evaluate_flag(request: Request) -> Response:
 
 def _evaluated(toggle: Toggle, there: Snapshot, context: FlagContext, *, key: str | None = None) -> FlagEvaluated:
     name = key or toggle.feature
+    ACCESS.labels(toggle.name).inc()
     verdict: Verdict = judge(toggle, there, context.targeting_key or "")
     if verdict.why is Why.SPLIT and not context.targeting_key:
         details = f"{toggle.feature} is on for {service.text(there, toggle.percent.name)} % of the keys; say which one"

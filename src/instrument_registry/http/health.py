@@ -6,7 +6,7 @@ A check passes, fails, or could not tell; only *passed* opens the gate.
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -14,18 +14,26 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.model import Scope
 from instrument_registry.catalog.ingestion import demonstration, schedule
 from instrument_registry.catalog.live import Proof
-from instrument_registry.configuration.parameters import CONSUMER_SILENT_DAYS
+from instrument_registry.clock import MARKET_ZONE
+from instrument_registry.configuration.parameters import CONFIG_SERVICE_REFRESH, CONSUMER_SILENT_DAYS
+from instrument_registry.configuration.toggles import TOGGLES, overdue
 from instrument_registry.database import migrations
 from instrument_registry.errors import RegistryError, Unavailable
 from instrument_registry.events import measures
 from instrument_registry.events.audit import measures as audit
 from instrument_registry.events.streams import consumers, relay_storage
 from instrument_registry.events.streams.relay_storage import RelayState
+from instrument_registry.http.auth import KeyRing
 from instrument_registry.http.encoding import json_response
+from instrument_registry.http.health_page import page, wants_page
 from instrument_registry.http.openapi import describe
-from instrument_registry.http.routes import public, root
+from instrument_registry.http.problems import problem
+from instrument_registry.http.routes import needs, public, room, root
+from instrument_registry.operations import maintenance, work
+from instrument_registry.operations.work import WorkDoing
 from instrument_registry.wiring import Registry
 
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -70,7 +78,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`ready`: all is well. `degraded`: requests are answered, but somebody should look at what `checks` says."""
+    """`ready`: all is well. `degraded`: requests are answered, but somebody should look at what `checks` says.
+
+    Where the database is away that is: what is of now is read from memory, everything else is answered 503.
+    """
 
     status: str
     checks: list[CheckReport]
@@ -79,6 +90,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 Check = Callable[[Registry], Awaitable[str]]  # what it saw; Raises: CheckFailed
 
 router = root(tag="health")
+actuators = room(tag="actuators")
 
 
 @router.get("/health/live", **describe(answer=Health, means="The process is alive"))
@@ -91,26 +103,56 @@ async def live() -> Response:
 @router.get("/health/ready", **describe(answer=Health, means="Send requests here"))
 @public
 async def ready(request: Request) -> Response:
-    """Whether requests should be sent here: every check passes."""
+    """Whether requests should be sent here: every check passes, or only the database, which all share, is away."""
+    if request.app.state.stopping:
+        raise NotReady("stopping: this process ends what it has begun and takes nothing more", checks=[])
     return await _answer(request, READY)
 
 
-@router.get("/health", **describe(answer=Health, means="Searches are answered"))
+@router.get(
+    "/health",
+    **describe(answer=Health, media={"text/html": {"schema": {"type": "string"}}}, means="Searches are answered"),
+)
 @public
 async def health(request: Request) -> Response:
-    """Whether searches are answered, an empty catalogue's too."""
-    return await _answer(request, ANSWERS)
+    """Whether searches are answered, an empty catalogue's too; a page for browsers."""
+    if not wants_page(request.headers.get("accept", "")):
+        return await _answer(request, ANSWERS)
+    try:
+        answer = await _answer(request, ANSWERS)
+    except NotReady as error:
+        answer = problem(request.scope, error)
+    return page(bytes(answer.body), answer.status_code)
+
+
+@actuators.get("/actuator/health", **describe(answer=Health, means="All is well, or `checks` says what is not"))
+@needs(Scope.OPERATOR)
+async def all_checks(request: Request) -> Response:
+    """Every check there is."""
+    return await _answer(request, READY)
 
 
 async def _answer(request: Request, checks: Iterable[str]) -> Response:
     registry: Registry = request.app.state.registry
     reports = await asyncio.gather(*(run_check(name, registry) for name in (*checks, *NOTED)))
     wrong = [report for report in reports if report.verdict is not Verdict.PASSED]
-    if missing := [report for report in wrong if report.check not in NOTED]:
+    missing = [report for report in wrong if report.check not in NOTED]
+    if missing and not _answers_from_memory(request, missing):
         detail = "; ".join(f"{report.check}: {report.reason}" for report in missing)
         raise NotReady(detail, checks=reports)
     status = "degraded" if wrong else "ready"
     return json_response(Health(status=status, checks=list(reports)), headers={"cache-control": "no-store"})
+
+
+def _answers_from_memory(request: Request, missing: Sequence[CheckReport]) -> bool:
+    """Whether the database being away is all that is wrong, and reading goes on without it.
+
+    Every worker has the same database: to send requests nowhere would help nobody, and lose the reads.
+    """
+    away = [report.check for report in missing if report.verdict is Verdict.COULD_NOT_TELL]
+    of_that = all(report.check in (*away, "caught_up") and report.check in ASKS_TABLES for report in missing)
+    ring: KeyRing = request.app.state.key_ring
+    return "database" in away and of_that and ring.trusted()
 
 
 async def run_check(name: str, registry: Registry, *, timeout_seconds: float = CHECK_TIMEOUT_SECONDS) -> CheckReport:
@@ -230,6 +272,17 @@ async def _relay(registry: Registry) -> str:
     return f"at position {relay.position}"
 
 
+async def _configuration_service(registry: Registry) -> str:
+    """Whether what an external configuration service said is of now."""
+    external = registry.configuration.external
+    if external is None:
+        return "not wanted"
+    well, said = external.report(refresh_seconds=float(registry.configuration.now[CONFIG_SERVICE_REFRESH]))
+    if not well:
+        raise CheckFailed(said)
+    return said
+
+
 async def _demo(registry: Registry) -> str:
     """Whoever starts with the demo waits until it can be searched, but not for ever."""
     if not registry.settings.demo:
@@ -271,13 +324,67 @@ async def _mornings(registry: Registry) -> str:
     return unsure or (f"{len(schedules)} schedules, none missed" if schedules else "no schedules")
 
 
+async def _maintenance(registry: Registry) -> str:
+    """Read-only on purpose is still something to know of."""
+    async with registry.database.transaction(read_only=True) as tx:
+        there = await maintenance.state(tx, registry.configuration.now)
+    if there.on:
+        raise CheckFailed(f"read-only by {there.by or there.source}: {there.reason}")
+    return "off"
+
+
+async def _toggles(registry: Registry) -> str:
+    late = overdue(TOGGLES.values(), registry.clock().astimezone(MARKET_ZONE).date())
+    if late:
+        told = ", ".join(f"{one.feature} ({one.owner}, {one.expires_on})" for one in late)
+        raise CheckFailed(f"overdue, to be taken out of the program: {told}")
+    return f"{len(TOGGLES)} toggles, none overdue"
+
+
+async def _background(registry: Registry) -> str:
+    now = registry.clock()
+    async with registry.database.transaction(read_only=True) as tx:
+        processes = await work.processes(tx)
+    if not processes:
+        return "no worker process has said anything yet"
+    alive = [one for one in processes if one.alive(now)]
+    if not alive:
+        raise CheckFailed(f"no worker process has been heard of since {processes[0].seen_at:%Y-%m-%d %H:%M:%S} UTC")
+    failing = [f"{one.name}: {one.error}" for process in alive for one in process.work if one.state is WorkDoing.FAILED]
+    if failing:
+        raise CheckFailed("; ".join(failing))
+    return f"{len(alive)} worker {'process' if len(alive) == 1 else 'processes'}"
+
+
+def _condition(name: str) -> Check:
+    async def check(registry: Registry) -> str:
+        condition = registry.conditions.get(name)
+        if condition is None:
+            return "not watched by this process"
+        well, said = condition()
+        if not well:
+            raise CheckFailed(said)
+        return said
+
+    return check
+
+
 CHECKS: dict[str, Check] = {
+    "features": _condition("features"), "memory": _condition("memory"), "sla": _condition("sla"),
     "database": _database, "migrations": _migrations, "index": _index, "caught_up": _caught_up, "proved": _proved,
     "facts": _facts,
     "sequenced": _sequenced, "disk": _disk, "demo": _demo, "demo_loaded": _demo_loaded, "mornings": _mornings,
     "consumers": _consumers, "relay": _relay, "audit": _audit,
+    "configuration_service": _configuration_service,
+    "maintenance": _maintenance, "toggles": _toggles, "background": _background,
 }  # fmt: skip
 READY = ("database", "migrations", "index", "caught_up", "facts", "disk", "demo")
 ANSWERS = ("database", "index", "demo")
+ASKS_TABLES = ("database", "migrations", "caught_up", "facts", "demo")
 # A dump that did not come is somebody's to look at, and no reason to stop answering with what is there.
-NOTED = ("proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit")
+NOTED = (
+    "features", "memory", "sla",
+    "proved", "sequenced", "demo_loaded", "mornings", "consumers", "relay", "audit", "configuration_service",
+    "maintenance", "toggles",
+    "background",
+)  # fmt: skip

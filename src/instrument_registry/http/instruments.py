@@ -10,10 +10,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.catalog import feed, history, lookup
 from instrument_registry.catalog.history import InstrumentNotFound
 from instrument_registry.catalog.search import Index, Query
 from instrument_registry.catalog.search.lookup import Resolved, resolve
+from instrument_registry.database import DatabaseUnavailable
 from instrument_registry.errors import Conflict
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.correlation import correlation_of
@@ -25,6 +27,7 @@ from instrument_registry.http.encoding import (
     not_modified,
     response_time_ms,
 )
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import FieldProblem, refused
@@ -44,9 +47,11 @@ from instrument_registry.http.shapes import (
     TokenValidity,
     Version,
 )
+from instrument_registry.http.stale import from_memory
 from instrument_registry.wiring import Registry
 
 BULK_MAX = 10_000
+BULK_SMALL = 500  # looked up even when memory is short
 AT_ONCE = 1_000  # identifiers of a bulk between which others have their turn
 SUGGESTED = 20
 SUGGESTIONS = 3
@@ -101,6 +106,7 @@ router = room(tag="instruments")
         means="The instrument",
         problems=(InstrumentNotFound, AmbiguousIdentifier),
         tagged=True,
+        from_memory=True,
     ),
 )
 async def resolve_one(request: Request) -> Response:
@@ -109,11 +115,17 @@ async def resolve_one(request: Request) -> Response:
     return await _one(request, _identifier(asked), as_of=asked.as_of, known_at=asked.as_known_at)
 
 
-@router.post("/instruments/bulk", **describe(body=BulkBody, answer=BulkAnswer, means="What each identifier means"))
+@router.post(
+    "/instruments/bulk",
+    **describe(body=BulkBody, answer=BulkAnswer, means="What each identifier means", from_memory=True),
+)
+@costs(RouteClass.READ)
 async def bulk(request: Request) -> Response:
     """What up to 10,000 identifiers mean on a market date."""
     registry: Registry = request.app.state.registry
     asked = await read_json(request, BulkBody)
+    if len(asked.instrument_ids) > BULK_SMALL:
+        request.app.state.memory.require_room(f"A look-up of {len(asked.instrument_ids)} identifiers")
     index = await registry.catalogue.as_of(asked.as_of, known_at=asked.as_known_at)
     view = index.view
     answers: list[Resolved] = []
@@ -121,33 +133,39 @@ async def bulk(request: Request) -> Response:
         answers += resolve(view, asked.instrument_ids[start : start + AT_ONCE])
         await asyncio.sleep(0)  # so that nobody's search waits for all of it
     left = [place for place, answer in enumerate(answers) if not answer.rows]
-    told = await _elsewhere(registry, index, asked, left)
+    told = await _elsewhere_if_it_answers(registry, index, asked, left)
     found: list[bytes] = []
     partial: list[Partial] = []
     ambiguous: list[Ambiguous] = []
     missing: list[Missing] = []
+    could_not_tell: list[str] = []
     for place, (text, answer) in enumerate(zip(asked.instrument_ids, answers, strict=True)):
         if place and place % AT_ONCE == 0:
             await asyncio.sleep(0)
-        rows = answer.rows or told[place].rows
+        rows = answer.rows or (told[place].rows if told is not None else ())
         if rows and (len(rows) == 1 or answer.by == "symbol"):
             found.append(_bulk_item(index, text, rows[0], whole=asked.include_metadata))
         elif rows:
             candidates = [_candidate(index, row) for row in rows[:AMBIGUOUS_MAX]]
             ambiguous.append(Ambiguous(requested=text, candidates=candidates))
+        elif told is None:
+            could_not_tell.append(text)
         elif told[place].intervals:
             partial.append(Partial(requested=text, intervals=told[place].intervals))
         else:
             suggestions = _suggest(index, text) if len(missing) < SUGGESTED else []
             missing.append(Missing(requested=text, suggestions=suggestions))
     counts = {"found": len(found), "partial": len(partial), "ambiguous": len(ambiguous), "not_found": len(missing)}
+    if could_not_tell:
+        counts["could_not_tell"] = len(could_not_tell)
     body = {
         "instruments": msgspec.Raw(b"[" + b",".join(found) + b"]"), "partial": partial, "ambiguous": ambiguous,
-        "not_found": missing, "counts": counts, "as_of": view.as_of, "catalog_position": view.position,
+        "not_found": missing, "could_not_tell": could_not_tell, "counts": counts, "as_of": view.as_of,
+        "catalog_position": view.position,
         "index_age_seconds": registry.catalogue.age_seconds, "correlation_id": correlation_of(request.scope),
         "response_time_ms": response_time_ms(request.scope),
     }  # fmt: skip
-    return bytes_response(json_bytes(body))
+    return from_memory(request.scope, bytes_response(json_bytes(body)))
 
 
 @router.get(
@@ -189,7 +207,11 @@ async def instrument_history(request: Request) -> Response:
 @router.get(
     "/instruments/{key:path}/tokens",
     **describe(
-        query=DayQuery, answer=Tokens, means="Broker tokens", problems=(InstrumentNotFound, AmbiguousIdentifier)
+        query=DayQuery,
+        answer=Tokens,
+        means="Broker tokens",
+        problems=(InstrumentNotFound, AmbiguousIdentifier),
+        from_memory=True,
     ),
 )
 async def instrument_tokens(request: Request) -> Response:
@@ -197,9 +219,16 @@ async def instrument_tokens(request: Request) -> Response:
     registry: Registry = request.app.state.registry
     asked = read_query(request.scope, DayQuery)
     day, known_at = asked.as_of or registry.catalogue.today(), asked.as_known_at or history.LATEST
-    meaning = await meant(request, named(request.scope, "key"), day, known_at=known_at)
-    async with registry.database.transaction(read_only=True) as tx:
-        tokens = await history.tokens(tx, meaning.id, known_at=known_at)
+    key = named(request.scope, "key")
+    try:
+        meaning = await meant(request, key, day, known_at=known_at)
+        async with registry.database.transaction(read_only=True) as tx:
+            tokens = await history.tokens(tx, meaning.id, known_at=known_at)
+    except DatabaseUnavailable:
+        answer = _tokens_of_now(registry, key) if _of_now(registry, asked.as_of, asked.as_known_at) else None
+        if answer is None:
+            raise
+        return from_memory(request.scope, json_response(answer))
     told = [_token(token) for token in tokens]
     disagreements = dict(history.disagreements(tokens, day))
     return json_response(Tokens(id=meaning.ulid, key=meaning.key, tokens=told, disagreements=disagreements))
@@ -213,6 +242,7 @@ async def instrument_tokens(request: Request) -> Response:
         means="The instrument",
         problems=(InstrumentNotFound, AmbiguousIdentifier),
         tagged=True,
+        from_memory=True,
     ),
 )
 async def instrument(request: Request) -> Response:
@@ -255,11 +285,33 @@ async def _one(request: Request, text: str, *, as_of: date | None, known_at: dat
     return not_modified(request.scope, tag) or bytes_response(json_bytes(shown), headers={"etag": tag})
 
 
+def _of_now(registry: Registry, as_of: date | None, known_at: datetime | None) -> bool:
+    return known_at is None and as_of in (None, registry.catalogue.index.view.as_of)
+
+
+def _tokens_of_now(registry: Registry, text: str) -> Tokens | None:
+    """The tokens memory knows an instrument has now; since when, and who disagrees, only the tables know."""
+    index = registry.catalogue.index
+    found = resolve(index.view, [text])[0]
+    if not found.rows:
+        return None
+    if not _one_of_many(found):
+        raise _ambiguous(text, [_candidate(index, row) for row in found.rows[:AMBIGUOUS_MAX]])
+    shown = msgspec.json.decode(index.view.fragment(found.rows[0]) + b"}", type=_Tokened)
+    nothing: dict[str, str | None] = dict.fromkeys(TokenValidity.__struct_fields__)
+    tokens = [
+        msgspec.convert(nothing | {"broker": broker, "token": token}, TokenValidity)
+        for broker, token in sorted(shown.tokens.items())
+    ]
+    return Tokens(id=shown.id, key=shown.key, tokens=tokens, disagreements=None)
+
+
 def _from_memory(request: Request, index: Index, row: int, *, former: MeaningInterval | None = None) -> Response:
     more = b',"meant":' + json_bytes(former) if former else b""
     content = index.view.fragment(row) + more + b"}"
     tag = entity_tag(content)
-    return not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
+    answer = not_modified(request.scope, tag) or bytes_response(content, headers={"etag": tag})
+    return from_memory(request.scope, answer)
 
 
 async def meant(request: Request, text: str, day: date, *, known_at: datetime) -> lookup.Meaning:
@@ -335,11 +387,31 @@ def _head(index: Index, row: int) -> bytes:
     return index.view.shelf.text(index.view.columns, row).partition(b',"symbol":')[0]
 
 
+class _Tokened(msgspec.Struct, frozen=True):
+    """What the JSON of a row says of its tokens."""
+
+    id: str
+    key: str
+    tokens: dict[str, str] = {}
+
+
 class _Told(NamedTuple):
     """What the database says of an identifier: rows that it means on the day, else what it meant and when."""
 
     rows: tuple[int, ...] = ()
     intervals: Sequence[MeaningInterval] = ()
+
+
+async def _elsewhere_if_it_answers(
+    registry: Registry, index: Index, asked: BulkBody, left: Sequence[int]
+) -> dict[int, _Told] | None:
+    """The same as `_elsewhere`, or None where the database is away and memory answers for now."""
+    try:
+        return await _elsewhere(registry, index, asked, left)
+    except DatabaseUnavailable:
+        if not _of_now(registry, asked.as_of, asked.as_known_at):
+            raise
+        return None
 
 
 async def _elsewhere(registry: Registry, index: Index, asked: BulkBody, left: Sequence[int]) -> dict[int, _Told]:

@@ -8,12 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope as AsgiScope
 
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import ApiKey, Scope
 from instrument_registry.catalog import kite
 from instrument_registry.catalog.model import VENUES
 from instrument_registry.database import Database
 from instrument_registry.errors import NotFound, RegistryError
 from instrument_registry.http.auth import authorize_like_kite
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paths import named
 from instrument_registry.http.problems import nearest
@@ -45,6 +47,7 @@ router = root(tag="kite")
 
 @router.get("/instruments", **describe(media=CSV, means="Kite's instruments", problems=(TooManyStreams,)))
 @needs(Scope.READER, admission=admit)
+@costs(RouteClass.EXPENSIVE)
 async def kite_instruments(request: Request) -> Response:
     """Zerodha's instruments of today as Kite's own dump prints them.
 
@@ -55,6 +58,7 @@ async def kite_instruments(request: Request) -> Response:
 
 @router.get("/instruments/{exchange}", **describe(media=CSV, means="Those of one exchange", problems=(NoSuchExchange,)))
 @needs(Scope.READER, admission=admit)
+@costs(RouteClass.EXPENSIVE)
 async def kite_instruments_of_one(request: Request) -> Response:
     """The same of one exchange, for example NFO."""
     exchange = named(request.scope, "exchange").upper()

@@ -24,6 +24,8 @@ UNMATCHED = "unmatched"
 # Probes and scrapes come every few seconds, and "not ready" is an answer like another.
 QUIET = frozenset({"/health", "/health/live", "/health/ready", "/metrics"})
 NOT_READY = 503
+# With the names, and with the id of a trace, an example has at most 128.
+EXAMPLE_CHARACTERS = 70
 
 log = structlog.get_logger("http")
 
@@ -60,7 +62,7 @@ class Requests:
             method = scope["method"] if scope["method"] in METHODS else "other"
             route = getattr(scope.get("route"), "path_format", UNMATCHED)
             _counter(method, route, status).inc()
-            _histogram(method, route).observe(seconds)
+            _histogram(method, route).observe(seconds, _example(scope))
             told = log.debug if route in QUIET and (status < 500 or status == NOT_READY) else log.info
             _log(told, scope, method, route, status=status, seconds=seconds, sent_bytes=sent_bytes)
 
@@ -75,11 +77,24 @@ def _histogram(method: str, route: str) -> Histogram:
     return SECONDS.labels(method, route)
 
 
+def _example(scope: Scope) -> dict[str, str] | None:
+    """By what the request can be found in logs and traces, within OpenMetrics' bound."""
+    correlation_id: str = scope.get("correlation_id", "")
+    if len(correlation_id) > EXAMPLE_CHARACTERS:
+        return None
+    traceparent: str | None = scope.get("traceparent")
+    if traceparent is None:
+        return {"correlation_id": correlation_id}
+    return {"correlation_id": correlation_id, "trace_id": traceparent[3:35]}
+
+
 def _log(
     told: Callable[..., object], scope: Scope, method: str, route: str, *, status: int, seconds: float, sent_bytes: int
 ) -> None:
     caller = scope.get("caller")
     client = scope.get("client")
+    traceparent: str | None = scope.get("traceparent")
+    traced = {} if traceparent is None else {"trace_id": traceparent[3:35]}
     told(
         "http.request",
         method=method,
@@ -90,4 +105,5 @@ def _log(
         sent_bytes=sent_bytes,
         key_id=caller.id if caller else None,
         client=client[0] if client else None,
+        **traced,
     )

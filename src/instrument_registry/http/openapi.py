@@ -10,10 +10,13 @@ from fastapi.openapi.utils import get_openapi
 
 from instrument_registry.errors import NotFound, RegistryError
 from instrument_registry.http.bodies import RAW_MEDIA
+from instrument_registry.http.limiting import HEADERS
 from instrument_registry.http.problems import MEDIA_TYPE, FieldProblem, status_of
 from instrument_registry.http.queries import is_list
 from instrument_registry.http.routes import DoorRoute, needed_scope
+from instrument_registry.http.stale import STALE_HEADERS
 
+API_VERSION = "1.0"  # of the contract in schemas/openapi.json, not of the program
 REF = "#/components/schemas/{name}"
 KEY_SCHEME = "ApiKey"
 TEMPLATE = re.compile(r"\{(\w+)\}")
@@ -50,11 +53,15 @@ MEANINGS = {
     410: "It is no longer here; `detail` says where it went",
     412: "It has been changed since it was read",
     413: "The body is too large",
+    414: "The URL is too long",
     415: "The body has another media type or coding",
     422: "The request is not valid; `errors` names the fields",
+    429: "Too many requests; Retry-After says when the next one is let pass",
     500: "Something unforeseen happened; the log has it under the correlation id",
     503: "Not possible right now; try again later",
 }
+
+UNREAD = "414"
 
 
 def describe(
@@ -69,12 +76,14 @@ def describe(
     media: Mapping[str, Json] | None = None,
     problems: Iterable[type[RegistryError]] = (),
     tagged: bool = False,
+    from_memory: bool = False,
 ) -> Json:
     """Keyword arguments for a route: what it reads, what it answers, how it may fail besides what every route may.
 
     `query` and `body` are the structs it hands to `read_query` and `read_json`, `answer` the struct of its JSON answer,
     `raw_body` that it takes bytes as they are, `headers` which headers of its own it reads and what they mean,
-    `media` schemas of answers that are not JSON, `tagged` that it knows entity tags (304).
+    `media` schemas of answers that are not JSON, `tagged` that it knows entity tags (304), `from_memory` that its
+    answer is marked when it may be stale.
     """
     kinds = [kind for kind in (query, body, answer) if kind is not None]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=REF)
@@ -100,6 +109,11 @@ def describe(
     responses: dict[int, Json] = {status: {"description": means, **({"content": content} if content else {})}}
     if tagged:
         responses[304] = {"description": "What the caller has is still right"}
+    if from_memory:
+        for one in responses.values():
+            one["headers"] = {
+                name: {"description": says, "schema": HEADER_TEXT} for name, says in STALE_HEADERS.items()
+            }
     for failure in problems:
         responses[status_of(failure)] = {"description": failure.title}
     return {"openapi_extra": extra, "responses": responses, "status_code": status}
@@ -149,16 +163,21 @@ def _complete(operation: Json, route: DoorRoute, method: str, schemas: Json) -> 
     for status in _possible(route, method, public=scope is None):
         responses.setdefault(str(status), {"description": MEANINGS[status]})
     for code, answer in responses.items():
+        if code == "429":
+            told = {name: {"description": says, "schema": {"type": "string"}} for name, says in HEADERS.items()}
+            answer["headers"] = told
         if code.isdigit() and int(code) >= 400:
-            answer["content"] = {MEDIA_TYPE: {"schema": {"$ref": REF.format(name="Problem")}}}
+            # What is refused before it is read as a request has no path and no correlation id to tell.
+            whole = {"schema": {"$ref": REF.format(name="Problem")}} if code != UNREAD else {}
+            answer["content"] = {MEDIA_TYPE: whole}
     operation["responses"] = dict(sorted(responses.items()))
 
 
 def _possible(route: DoorRoute, method: str, *, public: bool) -> list[int]:
     """The failures every such route may have: from the frame, the key, the query, the path and the body."""
-    statuses = [422, 500, 503]
+    statuses = [414, 422, 500, 503]
     if not public:
-        statuses += [401, 403]
+        statuses += [401, 403, 429]
     if route.param_convertors:
         statuses.append(status_of(NotFound))
     if method in BODY_METHODS:

@@ -24,11 +24,14 @@ from instrument_registry.errors import (
     Invalid,
     NotFound,
     RegistryError,
+    TimedOut,
     TooLarge,
+    TooMany,
     Unauthorized,
     Unavailable,
 )
 from instrument_registry.http.correlation import correlation_of
+from instrument_registry.operations.maintenance import ReadOnly
 
 MEDIA_TYPE = "application/problem+json"
 VALUE_LIMIT = 200
@@ -90,11 +93,13 @@ STATUS: dict[type[RegistryError], int] = {
     Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
+    TimedOut: 408,
     Conflict: 409,
     ChangedSince: 412,
     Gone: 410,
     TooLarge: 413,
     UnsupportedMedia: 415,
+    TooMany: 429,
     Unavailable: 503,
     RegistryError: 500,
 }
@@ -103,8 +108,12 @@ HEADERS: dict[type[RegistryError], Mapping[str, str]] = {
     Unauthorized: {"www-authenticate": 'ApiKey realm="instrument-registry", header="X-Internal-API-Key"'},
     BytesExpected: {"accept": "application/octet-stream", "accept-encoding": "identity"},
     UnsupportedMedia: {"accept": "application/json", "accept-encoding": "identity"},
+    ReadOnly: {"retry-after": "30"},
     Unavailable: {"retry-after": "1"},
 }
+
+
+CUT_ESCAPE = re.compile(rb"%[0-9A-Fa-f]?\Z")  # what a bound leaves of an escaped byte
 
 
 class FieldProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -119,7 +128,7 @@ class FieldProblem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def path_of(scope: Scope) -> str:
     """The path as it was sent, cut to a bound."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode()
-    return raw[:PATH_LIMIT].decode("ascii", "replace")
+    return CUT_ESCAPE.sub(b"", raw[:PATH_LIMIT]).decode("ascii", "replace")
 
 
 def status_of(error: type[RegistryError]) -> int:
@@ -141,6 +150,8 @@ def problem(
         "correlation_id": correlation_of(scope),
     }
     own: Mapping[str, str] = next((HEADERS[kind] for kind in type(error).__mro__ if kind in HEADERS), {})
+    if isinstance(wait := error.facts.get("retry_after"), int):
+        own = {**own, "retry-after": str(wait)}
     content = msgspec.json.encode(body, enc_hook=str)
     return Response(content, status, headers={**own, **(headers or {})}, media_type=MEDIA_TYPE)
 

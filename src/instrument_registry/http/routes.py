@@ -13,9 +13,17 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import ApiKey, Scope
-from instrument_registry.http.auth import authorize
+from instrument_registry.errors import Forbidden, Unauthorized
+from instrument_registry.http.auth import KeyRing, authorize
+from instrument_registry.http.features import USED, ended
+from instrument_registry.http.limiting import Limiting, class_of
 from instrument_registry.http.queries import refuse_unknown
+from instrument_registry.http.read_only import changes_something
+from instrument_registry.http.shedding import HELD, Gate
+from instrument_registry.operations.degradation.memory import Memory
+from instrument_registry.operations.maintenance import ReadOnlyGate
 
 PREFIX = "/api/v1/internal/instrument-registry"
 
@@ -63,20 +71,55 @@ class DoorRoute(APIRoute):
         return door
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        if scope["method"] not in (self.methods or ()) or not _takes_the_request_alone(self.endpoint):
-            await super().handle(scope, receive, send)
-            return
-        await self._admit(scope)
-        response = await self.endpoint(Request(scope, receive, send))
-        await response(scope, receive, send)
+        try:
+            if scope["method"] not in (self.methods or ()) or not _takes_the_request_alone(self.endpoint):
+                await super().handle(scope, receive, send)
+                return
+            await self._admit(scope)
+            response = await self.endpoint(Request(scope, receive, send))
+            if USED in scope:
+                ended(scope)
+            await response(scope, receive, send)
+        except BaseException as error:
+            if USED in scope:
+                ended(scope, error)
+            raise
+        finally:
+            if HELD in scope:
+                scope[HELD].leave(scope)
 
     async def _admit(self, scope: AsgiScope) -> None:
         needed = needed_scope(self.endpoint)
         if needed is not None:
             admission: Admission = getattr(self.endpoint, "admission", authorize)
-            await admission(scope, needed)
+            limiting: Limiting | None = getattr(scope["app"].state, "limiting", None)
+            kind = class_of(self.endpoint, self.path, scope["method"])
+            try:
+                caller = await admission(scope, needed)
+            except (Unauthorized, Forbidden):
+                if limiting is not None:  # nobody is refused for nothing
+                    known: ApiKey | None = scope.get("caller")
+                    stranger = kind if known else RouteClass.STRANGER
+                    await limiting.admit(scope, stranger, key_id=known.id if known else None)
+                raise
+            if limiting is not None:
+                await limiting.admit(scope, kind, key_id=caller.id)
         if scope["query_string"] and "x-reads-query" not in (self.openapi_extra or ()):
             refuse_unknown(scope["query_string"], tuple(parameter.alias for parameter in self.dependant.query_params))
+        if changes_something(self.path, scope["method"], PREFIX):
+            read_only: ReadOnlyGate | None = getattr(scope["app"].state, "read_only", None)
+            if read_only is not None:
+                await read_only.check()
+            if needed is not None:  # who was let in on trust may only read
+                ring: KeyRing = scope["app"].state.key_ring
+                await ring.be_sure()
+        if getattr(self.endpoint, "route_class", None) is RouteClass.EXPENSIVE:
+            gate: Gate | None = getattr(scope["app"].state, "gate", None)
+            memory: Memory | None = getattr(scope["app"].state, "memory", None)
+            if memory is not None:
+                memory.require_room()
+            if gate is not None:
+                await gate.enter(scope)
 
 
 @cache
@@ -127,6 +170,13 @@ class Dispatch(BaseRoute):
                 names = {name: route.param_convertors[name].convert(text) for name, text in match.groupdict().items()}
                 return Match.FULL, _found(there, scope["method"], names)
         return Match.NONE, {}
+
+    def methods(self, scope: AsgiScope) -> list[str]:
+        """What can be done at the path of a request; nothing where nothing is."""
+        there = self._fixed.get(scope["path"]) or next(
+            (one for one in self._named if next(iter(one.values())).path_regex.match(scope["path"])), {}
+        )
+        return sorted({*there, "HEAD"} if "GET" in there else there)
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         await scope["route"].handle(scope, receive, send)

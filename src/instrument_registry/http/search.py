@@ -8,19 +8,22 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.catalog.search import Filters, InvalidQuery, Page, Query, SortBy, SortOrder
 from instrument_registry.catalog.search.query import NO_FILTERS, Lot
 from instrument_registry.configuration.parameters import MAX_RESULTS_PER_PAGE
-from instrument_registry.configuration.toggles import SEARCH_CATALOG, require
-from instrument_registry.http.auth import caller_of
+from instrument_registry.configuration.toggles import SEARCH_CATALOG
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import Pagination, list_response
+from instrument_registry.http.features import use
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.problems import FieldProblem, refused, shown
 from instrument_registry.http.queries import KnownAt, read_query
 from instrument_registry.http.routes import room
 from instrument_registry.http.shapes import InstrumentPage
 from instrument_registry.http.spelling import IN_CAPITALS, WORDS, spelt
+from instrument_registry.http.stale import from_memory
 from instrument_registry.wiring import Registry
 
 TEXT_LIMIT = 200
@@ -91,7 +94,9 @@ class SearchBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 router = room(tag="search")
 
 
-@router.get("/search", **describe(query=SearchQuery, answer=InstrumentPage, means="The hits, best first"))
+@router.get(
+    "/search", **describe(query=SearchQuery, answer=InstrumentPage, means="The hits, best first", from_memory=True)
+)
 async def search(request: Request) -> Response:
     """Find instruments by what a trader types."""
     asked = read_query(request.scope, SearchQuery)
@@ -100,7 +105,10 @@ async def search(request: Request) -> Response:
     )
 
 
-@router.post("/search", **describe(body=SearchBody, answer=InstrumentPage, means="The hits, best first"))
+@router.post(
+    "/search", **describe(body=SearchBody, answer=InstrumentPage, means="The hits, best first", from_memory=True)
+)
+@costs(RouteClass.READ)
 async def search_by_body(request: Request) -> Response:
     """The same with conditions as JSON."""
     asked = await read_json(request, SearchBody)
@@ -111,7 +119,9 @@ async def search_by_body(request: Request) -> Response:
     return await _answer(request, query, as_of=asked.as_of, known_at=asked.as_known_at, where="body")
 
 
-@router.get("/instruments", **describe(query=ListQuery, answer=InstrumentPage, means="The instruments"))
+@router.get(
+    "/instruments", **describe(query=ListQuery, answer=InstrumentPage, means="The instruments", from_memory=True)
+)
 async def list_instruments(request: Request) -> Response:
     """Every instrument that fulfils the conditions, page by page."""
     asked = read_query(request.scope, ListQuery)
@@ -139,7 +149,7 @@ async def _answer(
 ) -> Response:
     registry: Registry = request.app.state.registry
     catalogue, terms = registry.catalogue, registry.configuration.now
-    require(SEARCH_CATALOG, terms, caller_of(request.scope).id)
+    use(request.scope, SEARCH_CATALOG)
     most = terms[MAX_RESULTS_PER_PAGE]
     if query.limit > most and query.limit == USUAL_LIMIT:
         query = msgspec.structs.replace(query, limit=most)
@@ -157,7 +167,8 @@ async def _answer(
         problem = FieldProblem(field=f"{where}.cursor", problem=str(error), remedy=remedy, value=shown(query.cursor))
         raise refused([problem]) from error
     pagination = Pagination(limit=query.limit, count=len(page.hits), next_cursor=page.next_cursor, total=page.total)
-    return list_response(
+    answer = list_response(
         request.scope, msgspec.Raw(page.body), pagination=pagination, catalog_position=page.position,
         index_age_seconds=catalogue.age_seconds, as_of=page.as_of, facets=page.facets,
     )  # fmt: skip
+    return from_memory(request.scope, answer)

@@ -148,6 +148,7 @@ class BulkAnswer(msgspec.Struct, frozen=True, kw_only=True):
     partial: list[Partial]
     ambiguous: list[Ambiguous]
     not_found: list[Missing]
+    could_not_tell: list[str]  # not in memory, while the database is away; otherwise empty
     counts: dict[str, int]
     as_of: date
     catalog_position: int
@@ -197,14 +198,17 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TokenValidity(msgspec.Struct, frozen=True, kw_only=True):
-    """What one broker called the instrument, when, and that broker's own view of it."""
+    """What one broker called the instrument, when, and that broker's own view of it.
+
+    Of a stale answer only broker and token are known.
+    """
 
     broker: str
-    segment: str
+    segment: str | None
     token: str
     exchange_token: str | None
-    symbol: str
-    valid_from: date
+    symbol: str | None
+    valid_from: date | None
     valid_to: date | None
     lot_size: int | None
     tick_size: str | None
@@ -217,7 +221,7 @@ class Tokens(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     key: str
     tokens: list[TokenValidity]
-    disagreements: dict[str, dict[str, str]]
+    disagreements: dict[str, dict[str, str]] | None  # null: the database is away
 
 
 class Suggestion(msgspec.Struct, frozen=True, kw_only=True):

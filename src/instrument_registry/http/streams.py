@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Scope as AsgiScope
 
 from instrument_registry import events
+from instrument_registry.access.limits.model import RouteClass
 from instrument_registry.access.model import KeyRejected, Scope
 from instrument_registry.configuration.model import Snapshot
 from instrument_registry.configuration.parameters import EVENT_BATCH_SIZE, EVENT_RETRY_ATTEMPTS, EVENT_RETRY_SECONDS
@@ -31,23 +32,24 @@ from instrument_registry.events.streams.following import (
 )
 from instrument_registry.events.streams.model import BATCH_MAX, Asked, Handed, Retrying, TooManyConsumers, Wanted
 from instrument_registry.events.streams.signals import Signals
-from instrument_registry.http.auth import authorize, caller_of, metadata_of
+from instrument_registry.http.auth import authorize, metadata_of
 from instrument_registry.http.bodies import read_json
 from instrument_registry.http.encoding import json_bytes
 from instrument_registry.http.event_shapes import ConsumerId, EventTypes, From, event_json, start_of
+from instrument_registry.http.features import use
 from instrument_registry.http.flowing import Flowing, Flows, TooManyFlows
+from instrument_registry.http.limiting import costs
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.problems import FieldProblem, refused, shown
 from instrument_registry.http.queries import read_query
+from instrument_registry.http.resuming import LAST_EVENT_ID
 from instrument_registry.http.routes import room
 from instrument_registry.wiring import Registry
 
 NDJSON, SSE = "application/x-ndjson", "text/event-stream"
-LAST_EVENT_ID = "Last-Event-ID"
 HEARTBEAT: Literal["heartbeat"] = "heartbeat"
 HEARTBEAT_SECONDS = 10.0
 KEY_CHECKED_SECONDS = 2.0
-PROCESS_CHARACTERS = 100
 
 BatchSize = Annotated[
     int, msgspec.Meta(ge=1, le=BATCH_MAX, description="How many events may be unacknowledged at once.")
@@ -156,6 +158,7 @@ FAILURES = (Archived, TooManyConsumers, TooManyFlows)
         problems=FAILURES,
     ),
 )
+@costs(RouteClass.READ)
 async def stream_events(request: Request) -> Response:
     """Follow the facts: what is handed out is to be acknowledged, or comes again."""
     return await _answer(request, await read_json(request, StreamBody), Lines())
@@ -178,7 +181,7 @@ async def stream_server_sent(request: Request) -> Response:
 
 async def _answer(request: Request, asked: StreamBody | StreamQuery, form: Form) -> Response:
     registry: Registry = request.app.state.registry
-    require(EVENT_STREAMING, registry.configuration.now, caller_of(request.scope).id)
+    use(request.scope, EVENT_STREAMING)
     signals: Signals = request.app.state.signals
     flows: Flows = request.app.state.flows
     process = asked.process or secrets.token_hex(8)

@@ -1,6 +1,5 @@
 """Webhook endpoints: addresses that are sent events, by whom they are kept, and how they are doing."""
 
-import re
 from datetime import datetime
 from typing import Annotated
 
@@ -30,15 +29,11 @@ from instrument_registry.http.encoding import Pagination, json_response
 from instrument_registry.http.openapi import describe
 from instrument_registry.http.paging import CURSOR_PATTERN, decode_cursor, encode_cursor
 from instrument_registry.http.paths import numbered
-from instrument_registry.http.problems import FieldProblem, refused, shown
+from instrument_registry.http.preconditions import MATCHED, expected_version, version_tag
 from instrument_registry.http.queries import read_query
 from instrument_registry.http.routes import PREFIX, needs, room
-from instrument_registry.sealing import MasterKeyUnusable, sealer_in
+from instrument_registry.sealing import MasterKeyUnusable, sealer_of
 from instrument_registry.wiring import Registry
-
-IF_MATCH = "If-Match"
-MATCHED = {IF_MATCH: "The ETag of the endpoint as it was read: changed by nobody since, or not changed at all."}
-TAG = re.compile(r'(?:W/)?"(\d{1,9})"')
 
 Address = Annotated[
     str, msgspec.Meta(min_length=1, max_length=2_000, description="https; http only where networks are listed.")
@@ -188,12 +183,14 @@ async def create_webhook(request: Request) -> Response:
     given = msgspec.structs.asdict(asked)
     wanted = Wanted(**given | {"event_types": tuple(asked.event_types), "instruments": tuple(asked.instruments)})
     await addresses.look(wanted.url, addresses.guard_of(registry.settings.webhook_networks))
-    metadata, at, sealer = metadata_of(request.scope), registry.clock(), sealer_in(registry.settings.data_dir)
+    metadata, at, sealer = metadata_of(request.scope), registry.clock(), sealer_of(registry.settings)
     async with registry.database.transaction() as tx:
         made, verifies_with = await service.create(tx, wanted, sealer=sealer, metadata=metadata, at=at)
         keys = await service.public_keys(tx, made.id, at=at)
     await _told(registry)
-    headers = {"location": f"{PREFIX}/webhooks/{made.id}", "etag": _tag(made), "cache-control": "no-store"}
+    headers = {
+        "location": f"{PREFIX}/webhooks/{made.id}", "etag": version_tag(made.version), "cache-control": "no-store"
+    }  # fmt: skip
     answer = WebhookMade(endpoint=_shown(made, Health(), keys), verifies_with=verifies_with)
     return json_response(answer, 201, headers)
 
@@ -209,7 +206,8 @@ async def one_webhook(request: Request) -> Response:
     async with registry.database.transaction(read_only=True) as tx:
         found, health = await service.find(tx, numbered(request.scope, "webhook"))
         keys = await service.public_keys(tx, found.id, at=registry.clock())
-    return json_response(_shown(found, health, keys), headers={"etag": _tag(found), "cache-control": "no-cache"})
+    headers = {"etag": version_tag(found.version), "cache-control": "no-cache"}
+    return json_response(_shown(found, health, keys), headers=headers)
 
 
 @router.patch(
@@ -224,7 +222,7 @@ async def change_webhook(request: Request) -> Response:
     """Let an endpoint be another one in what is named."""
     registry: Registry = request.app.state.registry
     asked, endpoint = await read_json(request, WebhookChanges), numbered(request.scope, "webhook")
-    version = _if_match(request)
+    version = expected_version(request)
     changes = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in msgspec.structs.asdict(asked).items()
@@ -238,7 +236,7 @@ async def change_webhook(request: Request) -> Response:
         found, health = await service.find(tx, endpoint)
         keys = await service.public_keys(tx, endpoint, at=at)
     await _told(registry)
-    return json_response(_shown(found, health, keys), headers={"etag": _tag(found)})
+    return json_response(_shown(found, health, keys), headers={"etag": version_tag(found.version)})
 
 
 @router.delete(
@@ -289,7 +287,7 @@ async def rotate_webhook_secret(request: Request) -> Response:
     """A new secret for an endpoint; the former one signs beside it until the overlap is over."""
     registry: Registry = request.app.state.registry
     asked, endpoint = await read_json(request, RotationBody), numbered(request.scope, "webhook")
-    metadata, at, sealer = metadata_of(request.scope), registry.clock(), sealer_in(registry.settings.data_dir)
+    metadata, at, sealer = metadata_of(request.scope), registry.clock(), sealer_of(registry.settings)
     async with registry.database.transaction() as tx:
         _, verifies_with = await service.rotate(
             tx, endpoint, overlap_seconds=asked.overlap_seconds, sealer=sealer, metadata=metadata, at=at
@@ -316,24 +314,6 @@ async def _turned(request: Request, *, to: EndpointState) -> Response:
 async def _told(registry: Registry) -> None:
     await service.wake(registry.database)
     await events.wake(registry.database)
-
-
-def _if_match(request: Request) -> int | None:
-    text = request.headers.get(IF_MATCH)
-    if text is None or text.strip() == "*":
-        return None
-    match = TAG.fullmatch(text.strip())
-    if match is None:
-        problem = FieldProblem(
-            field=f"header.{IF_MATCH}", problem="is no ETag of an endpoint", remedy="Send the ETag it was read with",
-            value=shown(text),
-        )  # fmt: skip
-        raise refused([problem])
-    return int(match[1])
-
-
-def _tag(endpoint: Endpoint) -> str:
-    return f'"{endpoint.version}"'
 
 
 def _shown(endpoint: Endpoint, health: Health, keys: list[str] | None = None) -> WebhookShown:

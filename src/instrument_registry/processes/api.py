@@ -5,64 +5,91 @@ import contextlib
 import gc
 import signal
 import socket
+from collections.abc import Sequence
 
 import uvicorn
+from fastapi import FastAPI
 
 from instrument_registry import telemetry
-from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.http.app import create_app
 from instrument_registry.http.flowing import Flows
+from instrument_registry.processes.connections import BoundedConnection, make_room_for_connections
 from instrument_registry.processes.control import Supervised
-from instrument_registry.processes.runfile import service_database_url
-from instrument_registry.settings import Settings
-from instrument_registry.wiring import close_registry, open_registry
+from instrument_registry.processes.master_keys import require_master_keys
+from instrument_registry.processes.opening import open_as_child
+from instrument_registry.processes.tls import tls_of
+from instrument_registry.settings import Settings, traces_wanted
+from instrument_registry.wiring import Registry, close_registry
 
 BACKLOG = 2048
 GRACE_SECONDS = 8
 LAST_WORDS_SECONDS = 0.3
+HEARD_SECONDS = 0.05  # what the supervisor said before the signal
 KEEP_ALIVE_SECONDS = 30
+
+
+CLOSE = (b"connection", b"close")
 
 
 class UnhurriedServer(uvicorn.Server):
     """Hears out the connections it has accepted before it hangs up on those that say nothing; streams end at once."""
 
-    def __init__(self, config: uvicorn.Config, *, flows: Flows, catalogue: LiveCatalogue) -> None:
+    def __init__(
+        self, app: FastAPI, config: uvicorn.Config, *, registry: Registry, supervisor: Supervised | None
+    ) -> None:
         super().__init__(config)
-        self._flows, self._catalogue = flows, catalogue
+        self._app, self._registry, self._supervisor = app, registry, supervisor
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, wait for requests already on their way, then finish."""
+        """Be no longer ready, stop accepting, wait for requests already on their way, then finish.
+
+        Whose place another process has taken is missed by nobody: the address stays ready.
+        """
+        await asyncio.sleep(HEARD_SECONDS)
+        if self._supervisor is None or not self._supervisor.replaced:
+            self._app.state.stopping = True
+            await asyncio.sleep(self._registry.settings.stop_delay_seconds)
+        # Whoever asks once more on an open connection is told to come by another: none is cut with a question on it.
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
         for server in self.servers:
             server.close()
-        self._flows.end()
-        self._catalogue.stop()
+        flows: Flows = self._app.state.flows
+        flows.end()
+        self._registry.catalogue.stop()
         await asyncio.sleep(LAST_WORDS_SECONDS)
         await super().shutdown(sockets)
 
 
-def run_api(settings: Settings, *, fd: int | None = None, control: int | None = None) -> None:
-    """Answer until told to stop; Raises: NotRunning, DatabaseUnavailable."""
+def run_api(
+    settings: Settings, *, fd: int | None = None, control: int | None = None, without_keys: Sequence[str] = ()
+) -> None:
+    """Answer until told to stop; Raises: NotRunning, DatabaseUnavailable, MasterKeyMissing."""
     telemetry.configure_logging(settings.log_format, level=settings.log_level)
-    with asyncio.Runner(loop_factory=uvicorn.Config("", log_config=None).get_loop_factory()) as runner:
-        runner.run(_answer(settings, fd=fd, control=control))
+    loop_factory = uvicorn.Config("", log_config=None).get_loop_factory()
+    with telemetry.traces_sent(traces_wanted(), process="api"), asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(_answer(settings, fd=fd, control=control, without_keys=without_keys))
 
 
-async def _answer(settings: Settings, *, fd: int | None, control: int | None) -> None:
+async def _answer(settings: Settings, *, fd: int | None, control: int | None, without_keys: Sequence[str]) -> None:
+    tls = tls_of(settings)
     supervisor = await Supervised.by(control) if control is not None else None
     if supervisor is not None and not await supervisor.told_to_go():
         return
-    registry = await open_registry(
-        settings, database_url=service_database_url(settings), application="instrument-registry api"
-    )
+    registry = await open_as_child(settings, supervisor, application="instrument-registry api")
     try:
+        if supervisor is None:
+            await require_master_keys(registry, given_up=without_keys)
         app = create_app(registry)
+        app.state.beside = supervisor is not None and supervisor.beside
+        make_room_for_connections()
         server = UnhurriedServer(
+            app,
             uvicorn.Config(
                 app,
                 host=settings.host,
                 port=settings.port,
                 backlog=BACKLOG,
-                http="httptools",
+                http=BoundedConnection,
                 ws="none",
                 lifespan="on",
                 log_config=None,
@@ -70,9 +97,10 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None) ->
                 server_header=False,
                 timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=GRACE_SECONDS,
+                ssl_context_factory=tls,
             ),
-            flows=app.state.flows,
-            catalogue=registry.catalogue,
+            registry=registry,
+            supervisor=supervisor,
         )
         gc.freeze()  # what has been imported stays: without it the collector walks through all of it while indexes grow
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.

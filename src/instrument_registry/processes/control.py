@@ -1,7 +1,8 @@
 """The line between the supervisor and each child: an inherited socket pair, so its end is the other's end.
 
 From a child: `ready`, `metrics` (an answer), `gather` (a question). From the supervisor: `go` (the database is there),
-`metrics` (a question), `gathered` (an answer). A message is one line with its kind and length, then that many bytes.
+`metrics` (a question), `gathered` (an answer), `replaced` (another has your place). A message is one line with its
+kind and length, then that many bytes.
 """
 
 import asyncio
@@ -14,9 +15,10 @@ import structlog
 
 from instrument_registry import telemetry
 
+BESIDE = b"beside others"
 BODY_LIMIT_BYTES = 16 * 1024 * 1024
 ANSWER_TIMEOUT_SECONDS = 2.0
-log = structlog.get_logger()
+log = structlog.get_logger("supervisor")
 
 
 class LineClosed(Exception):
@@ -65,6 +67,8 @@ class Supervised:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._asking = asyncio.Lock()
+        self.replaced = False  # another process has this one's place already
+        self.beside = False  # others answer already, or will before this one: nobody waits for it at the door
         self._answer: asyncio.Future[bytes] | None = None
 
     @classmethod
@@ -78,7 +82,8 @@ class Supervised:
         kind = ""
         try:
             while kind != "go":
-                kind, _ = await self._line.receive()
+                kind, body = await self._line.receive()
+                self.beside = body == BESIDE
                 if kind == "metrics":
                     await self._line.send("metrics", telemetry.own_metrics())
         except LineClosed:
@@ -110,5 +115,7 @@ class Supervised:
                 kind, body = await self._line.receive()
                 if kind == "metrics":
                     await self._line.send("metrics", telemetry.own_metrics())
+                elif kind == "replaced":
+                    self.replaced = True
                 elif kind == "gathered" and self._answer is not None and not self._answer.done():
                     self._answer.set_result(body)

@@ -33,6 +33,7 @@ class RunFile:
     started_at: str
     database_url: str
     owner_database_url: str | None
+    certificate: str | None = None  # the file of the one it shows, if it speaks TLS
 
     @staticmethod
     def path(data_dir: Path) -> Path:

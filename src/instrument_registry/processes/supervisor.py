@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,27 +21,33 @@ from prometheus_client import Counter
 
 from instrument_registry import clock, telemetry
 from instrument_registry.access import service as access
+from instrument_registry.breakers import Breakers
 from instrument_registry.database import login_of, migrations
 from instrument_registry.errors import Unavailable
+from instrument_registry.outbound.trust import unverified
 from instrument_registry.processes.children import spawn
-from instrument_registry.processes.control import Line, LineClosed
+from instrument_registry.processes.control import BESIDE, Line, LineClosed
 from instrument_registry.processes.embedded import EmbeddedServer, EmbeddedServerFailed
+from instrument_registry.processes.master_keys import require_master_keys
 from instrument_registry.processes.runfile import RunFile, hold
+from instrument_registry.processes.tls import as_certified, tls_of
 from instrument_registry.settings import Settings, child_environment
 from instrument_registry.wiring import close_registry, open_registry
 
 BACKLOG = 2048
 DATABASE_TIMEOUT_SECONDS = 120.0
-READY_TIMEOUT_SECONDS = 60.0
+READY_TIMEOUT_SECONDS = 120.0
 TERM_TIMEOUT_SECONDS = 10.0
 METRICS_TIMEOUT_SECONDS = 1.0
+# It answers as soon as it can, to say how far things are; whoever comes after it takes requests when it can serve them.
+FIRST = "api-1"
 BACKOFF_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
 STEADY_AFTER_SECONDS = 30.0
 CRASHES_ALLOWED = 5
 CRASHES_WITHIN_SECONDS = 60.0
 API_PREFIX = "/api/v1/internal/instrument-registry"
 
-log = structlog.get_logger()
+log = structlog.get_logger("supervisor")
 RESTARTS = Counter("instrument_registry_process_restarts", "Processes started again after they crashed", ["process"])
 T = TypeVar("T")
 
@@ -71,20 +78,29 @@ class Child:
     metrics: bytes = b""
 
 
-def serve(settings: Settings, *, say: Callable[[str], None]) -> None:
-    """Run everything in this process's foreground until it is told to stop.
+def serve(settings: Settings, *, say: Callable[[str], None], without_keys: Sequence[str] = ()) -> None:
+    """Run everything in this process's foreground until it is told to stop; master keys may be given up.
 
-    Raises: AlreadyRunning, PortTaken, TooManyCrashes, and whatever keeps the database from starting.
+    Raises: AlreadyRunning, PortTaken, TooManyCrashes, MasterKeyMissing, and whatever keeps the database from starting.
     """
+    tls_of(settings)  # what cannot be used is said at once
     with hold(settings.data_dir), _listening(settings) as listener:
-        asyncio.run(Supervisor(settings, listener, say=say).run())
+        Breakers(settings.data_dir).reset()
+        asyncio.run(Supervisor(settings, listener, say=say, without_keys=without_keys).run())
 
 
 class Supervisor:
     """Starts things in order, keeps them running, stops them in the opposite order."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, *, say: Callable[[str], None]) -> None:
-        self._settings = settings
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        *,
+        say: Callable[[str], None],
+        without_keys: Sequence[str] = (),
+    ) -> None:
+        self._settings, self._without_keys = settings, without_keys
         self._listener = listener
         self._say = say
         self._server: EmbeddedServer | None = None
@@ -96,8 +112,9 @@ class Supervisor:
         self._crashes: deque[float] = deque(maxlen=CRASHES_ALLOWED)
         self._tasks: set[asyncio.Task[None]] = set()
         host, port = listener.getsockname()[:2]
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
-        self._url = f"http://[{shown}]:{port}" if ":" in shown else f"http://{shown}:{port}"
+        shown = _reachable(host)
+        scheme = "http" if settings.tls_certificate is None else "https"
+        self._url = f"{scheme}://[{shown}]:{port}" if ":" in shown else f"{scheme}://{shown}:{port}"
 
     async def run(self) -> None:
         """Start, watch, stop."""
@@ -125,20 +142,21 @@ class Supervisor:
     async def _work(self, restart: asyncio.Event) -> None:
         settings = self._settings
         # The first one imports what it needs while the database starts: half of a warm start.
-        self._children["api-1"] = await self._start("api-1")
+        self._children[FIRST] = await self._start(FIRST)
         owner_url, service_url = await self._database()
         await self._migrate(owner_url)
-        await self._operator_key(service_url)
+        await self._keys(service_url)
         RunFile(
             pid=os.getpid(),
             url=self._url,
             started_at=clock.now().isoformat(),
             database_url=service_url,
             owner_database_url=owner_url,
+            certificate=str(settings.tls_certificate) if settings.tls_certificate else None,
         ).write(settings.data_dir)
         self._listener.listen(BACKLOG)
         self._database_ready = True
-        await self._go(self._children["api-1"])
+        await self._go(self._children[FIRST])
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(1, settings.workers + 1):
@@ -196,11 +214,13 @@ class Supervisor:
             return None
         return login_of(url.get_secret_value())
 
-    async def _operator_key(self, service_url: str) -> None:
+    async def _keys(self, service_url: str) -> None:
+        """See that the master keys are those of what is stored, and that an operator has a key."""
         registry = await open_registry(
             self._settings, database_url=service_url, application="instrument-registry serve"
         )
         try:
+            await require_master_keys(registry, given_up=self._without_keys)
             async with registry.database.transaction() as tx:
                 await access.ensure_operator_key(tx, self._key_path, at=registry.clock())
         finally:
@@ -267,6 +287,8 @@ class Supervisor:
             await self._end(new)
             return
         old, self._children[name] = self._children[name], new
+        with contextlib.suppress(LineClosed):
+            await old.line.send("replaced")
         await self._end(old)
 
     async def _start(self, name: str) -> Child:
@@ -293,7 +315,8 @@ class Supervisor:
 
     async def _go(self, child: Child) -> None:
         with contextlib.suppress(LineClosed):  # it is gone already, which is noticed elsewhere
-            await child.line.send("go")
+            answered = any(other.ready.is_set() for other in self._children.values() if other.name != "worker")
+            await child.line.send("go", BESIDE if answered or child.name != FIRST else b"")
 
     def _keep(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -345,19 +368,20 @@ class Supervisor:
         """Say what a newcomer needs as soon as it works as printed."""
         self._say("Starting, and loading the demo universe …" if self._made and self._settings.demo else "Starting …")
         host, port = self._listener.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-        while not await _answers(host, port, "/health"):
+        certificate = self._settings.tls_certificate
+        while not await _answers(_reachable(host), port, "/health", tls=certificate is not None):
             await asyncio.sleep(0.1)
-        self._say(_greeting(self._url, self._key_path))
+        self._say(_greeting(self._url, self._key_path, certificate=certificate))
 
     async def _end(self, child: Child) -> None:
         """Ask a child to finish; insist after a while."""
         if child.process.poll() is None:
             child.process.terminate()
+            wait_seconds = TERM_TIMEOUT_SECONDS + self._settings.stop_delay_seconds
             try:
-                await asyncio.wait_for(child.gone.wait(), TERM_TIMEOUT_SECONDS)
+                await asyncio.wait_for(child.gone.wait(), wait_seconds)
             except TimeoutError:
-                log.error("process.killed", process=child.name, waited_seconds=TERM_TIMEOUT_SECONDS)
+                log.error("process.killed", process=child.name, waited_seconds=wait_seconds)
                 child.process.kill()
         await child.gone.wait()
 
@@ -407,11 +431,19 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
         raise PortTaken(f"Cannot listen on {settings.host}:{settings.port}: {error.strerror or error}") from error
 
 
-async def _answers(host: str, port: int, path: str) -> bool:
+def _reachable(host: str) -> str:
+    """Where somebody on this machine reaches who listens there: everywhere is also here."""
+    address = ip_address(host.partition("%")[0])
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"
+
+
+async def _answers(host: str, port: int, path: str, *, tls: bool) -> bool:
     """Whether a GET is answered with 200."""
     try:
         async with asyncio.timeout(5):
-            reader, writer = await asyncio.open_connection(host, port)
+            reader, writer = await asyncio.open_connection(host, port, ssl=unverified() if tls else None)
             writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             status = await reader.readline()
             writer.close()
@@ -420,9 +452,13 @@ async def _answers(host: str, port: int, path: str) -> bool:
     return status.split()[1:2] == [b"200"]
 
 
-def _greeting(url: str, key_path: Path) -> str:
+def _greeting(url: str, key_path: Path, *, certificate: Path | None) -> str:
     """What a newcomer needs; the lines work as printed."""
-    curl = f'curl -s -H "X-Internal-API-Key: $(cat {shlex.quote(str(key_path))})"'
+    if certificate is not None:
+        url, trust = as_certified(url, certificate)
+    else:
+        trust = ""
+    curl = f'curl -s {trust}-H "X-Internal-API-Key: $(cat {shlex.quote(str(key_path))})"'
     return f"""
 Instrument Registry answers at {url}   (pages: {url}/docs)
 The operator's key is in {key_path}

@@ -1,12 +1,11 @@
 """Configuration in the background process: known to it, and scheduled changes made when their time has come."""
 
-import asyncio
-
 import structlog
 
 from instrument_registry import events
 from instrument_registry.configuration import service
 from instrument_registry.wiring import Registry
+from instrument_registry.workers.turns import turns
 
 POLL_SECONDS = 1.0
 
@@ -20,11 +19,14 @@ async def follow_configuration(registry: Registry) -> None:
 
 async def make_scheduled_changes(registry: Registry) -> None:
     """Make changes whose time has come, for ever; of several workers one makes each."""
-    while True:
-        async with registry.database.transaction() as tx:
-            made = await service.make_due(tx, registry.configuration.sources, now=registry.clock())
-        if made is None:
-            await asyncio.sleep(POLL_SECONDS)
-            continue
+    async for _ in turns(lambda: POLL_SECONDS):
+        while await _make_one(registry):
+            await events.wake(registry.database)
+
+
+async def _make_one(registry: Registry) -> bool:
+    async with registry.database.transaction() as tx:
+        made = await service.make_due(tx, registry.configuration.sources, now=registry.clock())
+    if made is not None:
         log.info("configuration.due", change=made.id)
-        await events.wake(registry.database)
+    return made is not None

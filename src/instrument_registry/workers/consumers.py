@@ -10,24 +10,24 @@ from instrument_registry.configuration.parameters import CONSUMER_SILENT_DAYS, D
 from instrument_registry.events import Metadata
 from instrument_registry.events.streams import consumers, dead_letters, measures
 from instrument_registry.wiring import Registry
+from instrument_registry.workers.turns import turns
 
 EVERY_SECONDS = 10.0
 LOOKED_AFTER_SECONDS = 600.0
 
-log = structlog.get_logger()
+log = structlog.get_logger("worker")
 
 
 async def watch_consumers(registry: Registry) -> None:
     """Look at consumers every few seconds and after them every few minutes, for ever."""
     loop = asyncio.get_running_loop()
     due = loop.time()
-    while True:
+    async for asked in turns(lambda: EVERY_SECONDS):
         async with registry.database.transaction(read_only=True) as tx:
             await measures.measure(tx, silent_days=registry.configuration.now[CONSUMER_SILENT_DAYS])
-        if loop.time() >= due:
+        if asked or loop.time() >= due:
             await look_after(registry)
             due = loop.time() + LOOKED_AFTER_SECONDS
-        await asyncio.sleep(EVERY_SECONDS)
 
 
 async def look_after(registry: Registry) -> None:

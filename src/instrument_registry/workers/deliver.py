@@ -2,7 +2,7 @@
 
 from instrument_registry.events.webhooks import delivering
 from instrument_registry.events.webhooks.addresses import guard_of
-from instrument_registry.sealing import sealer_in
+from instrument_registry.sealing import sealer_of
 from instrument_registry.wiring import Registry
 
 
@@ -11,7 +11,7 @@ async def deliver(registry: Registry) -> None:
     settings = registry.settings
     await delivering.run(
         registry.database,
-        sealer=sealer_in(settings.data_dir),
+        sealer=sealer_of(settings),
         guard=guard_of(settings.webhook_networks),
         clock=registry.clock,
     )

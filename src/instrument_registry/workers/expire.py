@@ -1,6 +1,5 @@
 """The expiry of contracts as a background worker."""
 
-import asyncio
 from datetime import datetime, time, timedelta
 
 import structlog
@@ -8,20 +7,22 @@ import structlog
 from instrument_registry.catalog.ingestion import expiring
 from instrument_registry.clock import MARKET_ZONE
 from instrument_registry.wiring import Registry
+from instrument_registry.workers.pausing import outside_maintenance
+from instrument_registry.workers.turns import turns
 
 # Clocks of several machines differ a little.
 AFTER_MIDNIGHT = timedelta(minutes=1)
 
-log = structlog.get_logger()
+log = structlog.get_logger("worker")
 
 
 async def expire_daily(registry: Registry) -> None:
     """Expire what has ended, now and after each midnight of the market, for ever."""
-    while True:
+    async for _ in turns(lambda: seconds_to_midnight(registry.clock())):
+        await outside_maintenance(registry)
         count = await expiring.expire(registry.database, clock=registry.clock)
         if count:
             log.info("expiry.told", contracts=count)
-        await asyncio.sleep(seconds_to_midnight(registry.clock()))
 
 
 def seconds_to_midnight(now: datetime) -> float:

@@ -2,10 +2,11 @@
 
 import secrets
 
+from instrument_registry.breakers.terms import REDIS
 from instrument_registry.configuration.parameters import EVENT_BATCH_SIZE
 from instrument_registry.events.streams import redis_streams, relay
 from instrument_registry.events.streams.layout import Ordering
-from instrument_registry.events.streams.redis_streams import Streams
+from instrument_registry.events.streams.redis_streams import RedisResting, Streams
 from instrument_registry.wiring import Registry
 
 OWNER_BYTES = 16
@@ -19,7 +20,8 @@ async def relay_to_redis(registry: Registry) -> None:
     client = redis_streams.connect(url.get_secret_value())
     try:
         ordering = Ordering(registry.settings.event_ordering_guarantee)
-        streams = Streams(client, ordering, owner=secrets.token_hex(OWNER_BYTES))
+        breaker = registry.breakers.of(REDIS, resting=RedisResting)
+        streams = Streams(client, ordering, owner=secrets.token_hex(OWNER_BYTES), breaker=breaker)
         await relay.run(registry.database, streams, batch_size=lambda: registry.configuration.now[EVENT_BATCH_SIZE])
     finally:
         await redis_streams.disconnect(client)

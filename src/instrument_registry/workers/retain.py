@@ -1,7 +1,5 @@
 """Retention as a background worker."""
 
-import asyncio
-
 import structlog
 
 from instrument_registry.events import Metadata
@@ -9,6 +7,7 @@ from instrument_registry.operations.retention import service
 from instrument_registry.operations.retention.service import AlreadyApplied
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.expire import seconds_to_midnight
+from instrument_registry.workers.turns import turns
 
 # At night, when dumps are neither published nor read.
 AFTER_MIDNIGHT_SECONDS = 2 * 3600
@@ -19,8 +18,11 @@ log = structlog.get_logger("retention")
 
 async def retain_daily(registry: Registry) -> None:
     """Let go of what has been kept long enough, a minute after the start and every night, for ever."""
-    await asyncio.sleep(FIRST_AFTER_SECONDS)
-    while True:
+
+    def till_the_night() -> float:
+        return seconds_to_midnight(registry.clock()) + AFTER_MIDNIGHT_SECONDS
+
+    async for _ in turns(till_the_night, first_after_seconds=FIRST_AFTER_SECONDS):
         now = registry.clock()
         metadata = Metadata(actor="system", correlation_id=f"retention-{now:%Y-%m-%d}", source="retention")
         try:
@@ -33,4 +35,3 @@ async def retain_daily(registry: Registry) -> None:
                     log.warning("retention.stays", what=step.what, reasons=list(step.reasons_to_keep))
         except AlreadyApplied:
             log.info("retention.by_another")
-        await asyncio.sleep(seconds_to_midnight(registry.clock()) + AFTER_MIDNIGHT_SECONDS)

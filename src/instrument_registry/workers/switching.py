@@ -8,8 +8,9 @@ import structlog
 from instrument_registry.configuration.toggles import Toggle
 from instrument_registry.wiring import Registry
 from instrument_registry.workers.kind import Worker
+from instrument_registry.workers.turns import current
 
-log = structlog.get_logger()
+log = structlog.get_logger("worker")
 
 
 def while_on(toggle: Toggle, work: Worker) -> Worker:
@@ -21,7 +22,9 @@ async def _switched(registry: Registry, *, toggle: Toggle, work: Worker) -> None
     configuration = registry.configuration
     while True:
         while not configuration.now[toggle.enabled]:
+            current().off(toggle.name)
             await configuration.changed()
+        current().at_work()
         working = asyncio.ensure_future(work(registry))
         try:
             while configuration.now[toggle.enabled]:

@@ -61,9 +61,16 @@ class Session:
 
         Raises: CalendarUnknown when the hours of the day are not known.
         """
-        local = at.astimezone(self.zone)
-        spells = self._known_spells()
-        return local.date() == self.date and any(spell.opens <= local.time() < spell.closes for spell in spells)
+        return self.open_since(at) is not None
+
+    def open_since(self, at: datetime) -> datetime | None:
+        """When the trading began that goes on at an instant of this day; None outside hours and in breaks.
+
+        Raises: CalendarUnknown when the hours of the day are not known.
+        """
+        local, spells = at.astimezone(self.zone), self._known_spells()
+        began = next((spell.opens for spell in spells if spell.opens <= local.time() < spell.closes), None)
+        return None if began is None or local.date() != self.date else datetime.combine(self.date, began, self.zone)
 
     def _known_spells(self) -> tuple[Spell, ...]:
         if not self.spells:

@@ -27,7 +27,7 @@ CHANGE = "update demo_universe set status = %(status)s, detail = %(detail)s, cha
 
 LOADING, SEARCHABLE, LOADED, FAILED = "loading", "searchable", "loaded", "failed"
 
-log = structlog.get_logger()
+log = structlog.get_logger("catalog")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

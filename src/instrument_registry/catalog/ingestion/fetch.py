@@ -15,6 +15,8 @@ from urllib.parse import unquote, urljoin
 import aiohttp
 from yarl import URL
 
+from instrument_registry.breakers import Breakers, DependencyResting
+from instrument_registry.breakers.terms import DOWNLOADS
 from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url, guard_of
 from instrument_registry.errors import Unavailable
 from instrument_registry.outbound.addresses import Network, Target
@@ -65,6 +67,12 @@ class FetchFailed(Unavailable):
     title = "The download failed"
 
 
+class PublisherResting(FetchFailed, DependencyResting):
+    """The publisher's host did not deliver several times, and is not asked until `retry_after` seconds have passed."""
+
+    title = "The publisher does not deliver and is left alone for a while"
+
+
 class _TryAgain(FetchFailed):
     """A failure that often passes by itself."""
 
@@ -82,24 +90,28 @@ async def fetch(
     allowed: Sequence[Network] = (),
     limits: FetchLimits | None = None,
     sleep: Sleep = asyncio.sleep,
+    breakers: Breakers | None = None,
 ) -> Fetched:
     """Download one file into a folder, under the name given or the last part of the URL.
 
     `allowed` lists networks that may be asked although they are not public: none, unless an operator says so.
     The file appears whole or not at all.
 
-    Raises: FetchRefused for an address, redirect, size or content that is not wanted; FetchFailed when it did not come.
+    Raises: FetchRefused for an address, redirect, size or content that is not wanted; FetchFailed when it did not come,
+    and at once, as PublisherResting, for a host that has not delivered several times.
     """
     limits = limits or FetchLimits()
     target = check_url(url, allowed=allowed)
+    breaker = (breakers or Breakers()).of(f"{DOWNLOADS}:{target.host}", resting=PublisherResting)
     asked = _Asked(
         folder=folder, name=_file_name(name or unquote(PurePosixPath(URL(url).path).name)), content_types=content_types
     )
     pause = limits.first_pause_seconds
     for attempt in range(1, limits.tries + 1):
         try:
-            async with asyncio.timeout(limits.total_seconds), _session(allowed, limits) as session:
-                return await _download(session, target, asked, allowed=allowed, limits=limits)
+            with breaker.calling(TimeoutError, aiohttp.ClientError, _TryAgain):
+                async with asyncio.timeout(limits.total_seconds), _session(allowed, limits) as session:
+                    return await _download(session, target, asked, allowed=allowed, limits=limits)
         except (TimeoutError, aiohttp.ClientError, _TryAgain) as error:
             if attempt == limits.tries:
                 raise FetchFailed(

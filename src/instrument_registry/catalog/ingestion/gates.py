@@ -3,11 +3,8 @@
 from dataclasses import dataclass
 from datetime import date
 
-from instrument_registry.catalog.ingestion.model import Reason
+from instrument_registry.catalog.ingestion.model import USUAL, Bounds, Reason
 
-# Shares of rows.
-MOST_SET_ASIDE = 0.02
-MOST_GONE = 0.05
 # A segment smaller than this may shrink as it likes; small ones do.
 SHRINK_FROM_ROWS = 500
 # Further apart than this many sessions, a shrunken segment is a warning.
@@ -57,11 +54,12 @@ class LastRun:
     expired: dict[date, int]
 
 
-def judge_set_aside(*, read: int, dropped: int) -> list[Reason]:
+def judge_set_aside(*, read: int, dropped: int, bounds: Bounds = USUAL) -> list[Reason]:
     """Too many unreadable rows mean a changed format, not bad rows."""
-    if dropped <= max(HANDFUL, MOST_SET_ASIDE * read):
+    percent = bounds.set_aside_percent
+    if dropped <= max(HANDFUL, percent / 100 * read):
         return []
-    detail = f"{dropped} of {read} rows cannot be read, more than {MOST_SET_ASIDE:.0%}: the format may have changed"
+    detail = f"{dropped} of {read} rows cannot be read, more than {percent:g} %: the format may have changed"
     return [Reason(gate="rows_unreadable", detail=detail, facts={"dropped": dropped, "read": read})]
 
 
@@ -114,15 +112,16 @@ def judge_staleness(day: date, *, last: dict[str, LastRun], expired: dict[str, d
 
 
 def judge_shrinkage(
-    shrunk: list[tuple[str, int, int]], *, sessions_since: dict[str, int]
+    shrunk: list[tuple[str, int, int]], *, sessions_since: dict[str, int], bounds: Bounds = USUAL
 ) -> tuple[list[Reason], list[Reason]]:
     """Unexpired rows gone from a segment: (reasons to keep the dump out, warnings)."""
     closed: list[Reason] = []
     warned: list[Reason] = []
     for segment, listed, gone in shrunk:
-        if listed < SHRINK_FROM_ROWS or gone <= MOST_GONE * listed:
+        if listed < SHRINK_FROM_ROWS or gone <= bounds.gone_percent / 100 * listed:
             continue
-        detail = f"{gone} of {listed} unexpired rows of {segment} are gone ({gone / listed:.1%}, the bound is {MOST_GONE:.0%})"
+        share = f"{gone / listed:.1%}, the bound is {bounds.gone_percent:g} %"
+        detail = f"{gone} of {listed} unexpired rows of {segment} are gone ({share})"
         reason = Reason(gate="shrunk", detail=detail, facts={"segment": segment, "gone": gone, "listed": listed})
         (closed if sessions_since[segment] <= SHRINK_WITHIN_SESSIONS else warned).append(reason)
     return closed, warned

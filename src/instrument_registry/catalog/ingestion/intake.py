@@ -6,20 +6,19 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
 
+from instrument_registry.breakers import Breakers
 from instrument_registry.catalog.brokers import BROKERS, manifest
 from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.calendars import CalendarUnknown, calendar_of, market_today
 from instrument_registry.catalog.ingestion.fetch import fetch
 from instrument_registry.catalog.ingestion.file_names import date_in_name
 from instrument_registry.catalog.ingestion.files import open_dumps
-from instrument_registry.catalog.ingestion.model import Order, Outcome
+from instrument_registry.catalog.ingestion.model import USUAL, Bounds, Order, Outcome
 from instrument_registry.catalog.ingestion.service import Progress, ingest
 from instrument_registry.clock import MARKET_ZONE, Clock
 from instrument_registry.database import Database
 from instrument_registry.errors import Conflict, Invalid
 from instrument_registry.outbound.addresses import Network
-
-ADDRESS = ("http://", "https://")
 
 
 class SeveralDates(Conflict):
@@ -39,6 +38,7 @@ class Asked:
     allow_older: bool = False
     dry_run: bool = False
     invented: bool = False  # the demo universe
+    bounds: Bounds = USUAL
     actor: str = "unknown"
     correlation_id: str = ""
 
@@ -71,6 +71,7 @@ async def take_in(
     *,
     clock: Clock,
     allowed: Sequence[Network] = (),
+    breakers: Breakers | None = None,
     progress: Progress = lambda step, share: None,
 ) -> Outcome:
     """Fetch or open what was asked for and ingest it as one run.
@@ -82,11 +83,12 @@ async def take_in(
         known = ", ".join(sorted(BROKERS))
         raise Invalid(f"{asked.broker} is not a known broker; known are {known}", field="broker", value=asked.broker)
     with tempfile.TemporaryDirectory(prefix="instrument-registry-") as folder:
-        dumps, dates = await _collect(asked, Path(folder), allowed=allowed, progress=progress)
+        dumps, dates = await _collect(asked, Path(folder), allowed=allowed, breakers=breakers, progress=progress)
     day, known_by = _market_date(asked, dates, clock=clock)
     order = Order(
         broker=asked.broker, market_date=day, date_known_by=known_by, actor=asked.actor, correlation_id=asked.correlation_id,
         scope=asked.scope, allow_older=asked.allow_older, dry_run=asked.dry_run, invented=asked.invented,
+        bounds=asked.bounds,
     )  # fmt: skip
     return await ingest(database, order, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
 
@@ -137,7 +139,7 @@ def _official(broker: str | None) -> bool:
 
 
 async def _collect(
-    asked: Asked, folder: Path, *, allowed: Sequence[Network], progress: Progress
+    asked: Asked, folder: Path, *, allowed: Sequence[Network], breakers: Breakers | None, progress: Progress
 ) -> tuple[list[Dump], list[tuple[date | None, datetime | None]]]:
     dumps: list[Dump] = []
     dates: list[tuple[date | None, datetime | None]] = []
@@ -148,7 +150,9 @@ async def _collect(
             progress(f"fetch {name or source}", 0.0)
             place = folder / str(number)
             place.mkdir()
-            fetched = await fetch(source, place, name=name, content_types=content_types, allowed=allowed)
+            fetched = await fetch(
+                source, place, name=name, content_types=content_types, allowed=allowed, breakers=breakers
+            )
             path, modified = fetched.path, fetched.last_modified
         opened = open_dumps(path)
         dumps += [one.dump for one in opened]

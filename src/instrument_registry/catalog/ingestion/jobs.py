@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -11,15 +11,17 @@ from typing import IO, Any
 
 from psycopg.rows import kwargs_row
 
+from instrument_registry.breakers import Breakers
 from instrument_registry.catalog.ingestion import release
 from instrument_registry.catalog.ingestion.addresses import FetchRefused, check_url
 from instrument_registry.catalog.ingestion.intake import Asked, take_in
-from instrument_registry.catalog.ingestion.model import Outcome
+from instrument_registry.catalog.ingestion.model import USUAL, Bounds, Outcome
 from instrument_registry.clock import Clock
 from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Conflict, NotFound
 from instrument_registry.events import Metadata
 from instrument_registry.outbound.addresses import Network
+from instrument_registry.telemetry import tracing
 
 LOCK = 0x6972_6A6F_6273  # "irjobs": whoever works jobs off holds it, as long as its session lives
 ATTEMPTS_MAX = 3
@@ -29,11 +31,12 @@ INGEST, RELEASE = "ingest", "release"
 
 Arguments = dict[str, Any]  # JSON as it is stored: its shape depends on what is asked for
 
-COLUMNS = "id, what, arguments, status, result, attempts, actor, correlation_id, created_at, started_at, finished_at"
+COLUMNS = """id, what, arguments, status, result, attempts, actor, correlation_id, created_at, started_at, finished_at,
+    traceparent"""
 
 INSERT = f"""
-insert into jobs (what, arguments, status, actor, correlation_id, created_at, idempotency_key)
-values (%(what)s, %(arguments)s, 'queued', %(actor)s, %(correlation_id)s, %(at)s, %(key)s)
+insert into jobs (what, arguments, status, actor, correlation_id, created_at, idempotency_key, traceparent)
+values (%(what)s, %(arguments)s, 'queued', %(actor)s, %(correlation_id)s, %(at)s, %(key)s, %(traceparent)s)
     on conflict (actor, idempotency_key) where idempotency_key is not null do nothing
 returning {COLUMNS}
 """
@@ -100,6 +103,7 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    traceparent: str | None = None
 
 
 async def submit(
@@ -118,6 +122,7 @@ async def submit(
     values = {
         "what": what, "arguments": json.dumps(arguments), "actor": metadata.actor,
         "correlation_id": metadata.correlation_id, "at": at, "key": idempotency_key,
+        "traceparent": metadata.traceparent,
     }  # fmt: skip
     job = await _one(tx, INSERT, values)
     if job is not None:
@@ -187,10 +192,20 @@ async def finish(tx: Transaction, job: Job, *, status: JobStatus, result: dict[s
         await tx.execute("delete from job_uploads where job_id = %s", (job.id,))
 
 
-async def perform(database: Database, job: Job, *, clock: Clock, allowed: Sequence[Network] = ()) -> Outcome:
+async def perform(
+    database: Database,
+    job: Job,
+    *,
+    clock: Clock,
+    allowed: Sequence[Network] = (),
+    breakers: Breakers | None = None,
+    bounds: Bounds = USUAL,
+) -> Outcome:
     """Do what a job asks for; Raises: whatever ingestion or release raises."""
     if job.what == RELEASE:
-        metadata = Metadata(actor=job.actor, correlation_id=job.correlation_id, source="job")
+        metadata = Metadata(
+            actor=job.actor, correlation_id=job.correlation_id, source="job", traceparent=tracing.traceparent()
+        )
         identifier, reason = int(str(job.arguments["ingestion"])), str(job.arguments["reason"])
         return await release.release(database, identifier, reason=reason, metadata=metadata, clock=clock)
     with tempfile.TemporaryDirectory(prefix="instrument-registry-") as folder:
@@ -198,8 +213,8 @@ async def perform(database: Database, job: Job, *, clock: Clock, allowed: Sequen
         if name := job.arguments.get("file_name"):
             async with database.transaction(read_only=True) as tx:
                 upload = await _unload(tx, job.id, Path(folder, Path(str(name)).name))
-        asked = asked_by(job, upload=upload, allowed=allowed)
-        return await take_in(database, asked, clock=clock, allowed=allowed)
+        asked = replace(asked_by(job, upload=upload, allowed=allowed), bounds=bounds)
+        return await take_in(database, asked, clock=clock, allowed=allowed, breakers=breakers)
 
 
 def check_sources(sources: Sequence[str], *, allowed: Sequence[Network] = ()) -> None:
@@ -271,8 +286,10 @@ def _job(
     created_at: datetime,
     started_at: datetime | None,
     finished_at: datetime | None,
+    traceparent: str | None,
 ) -> Job:
     return Job(
         id=id, what=what, arguments=arguments, status=JobStatus(status), result=result, attempts=attempts, actor=actor,
         correlation_id=correlation_id, created_at=created_at, started_at=started_at, finished_at=finished_at,
+        traceparent=traceparent,
     )  # fmt: skip

@@ -3,8 +3,10 @@
 from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
+from instrument_registry.configuration.model import Snapshot
+from instrument_registry.configuration.parameters import INGESTION_GONE_PERCENT, INGESTION_SET_ASIDE_PERCENT
 from instrument_registry.errors import Conflict, RegistryError
 
 
@@ -64,6 +66,22 @@ class SourceFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """From which share on gates that count rows stay closed, in percent."""
+
+    set_aside_percent: float = INGESTION_SET_ASIDE_PERCENT.default
+    gone_percent: float = INGESTION_GONE_PERCENT.default
+
+    @classmethod
+    def of(cls, now: Snapshot) -> Self:
+        """The bounds in force."""
+        return cls(set_aside_percent=now[INGESTION_SET_ASIDE_PERCENT], gone_percent=now[INGESTION_GONE_PERCENT])
+
+
+USUAL = Bounds()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """What somebody asks an ingestion to do."""
 
@@ -78,6 +96,7 @@ class Order:
     released_from: int | None = None  # a quarantined run an operator lets through: gates become warnings
     release_reason: str | None = None
     invented: bool = False  # the demo universe, which is no evidence against a real dump
+    bounds: Bounds = USUAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from instrument_registry.catalog.ingestion import (
     declaring,
     gates,
     matching,
+    measures,
     reports,
     staging,
     storage,
@@ -47,6 +48,7 @@ from instrument_registry.catalog.ulid import ulids
 from instrument_registry.clock import Clock
 from instrument_registry.database import Database, Transaction
 from instrument_registry.errors import Invalid
+from instrument_registry.telemetry import tracing
 
 # One run at a time changes the catalogue: two brokers may bring the same new contract on the same morning.
 LOCK = 0x6972_696E_6773  # "irings"
@@ -148,8 +150,11 @@ async def ingest(
             await storage.hold(session, identifier)  # before anybody sees it running
         run = _Run(id=identifier, order=order, feed=feed, files=files)
         if seen == (digest, order.market_date) and not order.dry_run and not order.released_from:
-            return await _end(database, run, RunStatus.UNCHANGED, clock=clock)
-        return await _carry_out(database, run, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
+            return await measures.watched(order.broker, _end(database, run, RunStatus.UNCHANGED, clock=clock))
+        carried_out = _carry_out(
+            database, run, dumps, clock=clock, sessions_between=sessions_between, progress=progress
+        )
+        return await measures.watched(order.broker, carried_out)
 
 
 async def _carry_out(
@@ -230,7 +235,10 @@ async def _tell_released(tx: Transaction, run: _Run, original: int, *, at: datet
 
 
 def _metadata(run: _Run) -> events.Metadata:
-    return events.Metadata(actor=run.order.actor, correlation_id=run.order.correlation_id, source=run.order.broker)
+    return events.Metadata(
+        actor=run.order.actor, correlation_id=run.order.correlation_id, source=run.order.broker,
+        traceparent=tracing.traceparent(),
+    )  # fmt: skip
 
 
 async def _apply(
@@ -253,7 +261,8 @@ async def _apply(
     frames = [part.rows for part in listed]
     del parsed, listed
     watch.done("parse", 0.15)
-    _judge(run, gates.judge_set_aside(read=run.read, dropped=run.set_aside), RunStatus.QUARANTINED)
+    unreadable = gates.judge_set_aside(read=run.read, dropped=run.set_aside, bounds=run.order.bounds)
+    _judge(run, unreadable, RunStatus.QUARANTINED)
     async with database.transaction(statement_timeout_seconds=RUN_TIMEOUT_SECONDS) as tx:
         await _settle(tx)
         if declared:
@@ -350,7 +359,8 @@ async def _check(tx: Transaction, run: _Run, *, sessions_between: Sessions) -> N
         for segment, run_ in last.items()
         if run_.market_date <= order.market_date
     }
-    closed, warned = gates.judge_shrinkage([row for row in shrunk if row[0] in since], sessions_since=since)
+    known = [row for row in shrunk if row[0] in since]
+    closed, warned = gates.judge_shrinkage(known, sessions_since=since, bounds=order.bounds)
     run.warnings.extend(warned)
     _judge(run, closed, RunStatus.QUARANTINED)
 

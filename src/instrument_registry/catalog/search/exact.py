@@ -21,11 +21,6 @@ def token_hash(broker: str, token: str) -> int:
     return hash((broker, token))
 
 
-def token_hashes(pairs: Iterable[tuple[str, str]]) -> Iterable[int]:
-    """`token_hash` of many (broker, token)."""
-    return map(hash, pairs)
-
-
 @dataclass(frozen=True, slots=True)
 class Buckets:
     """Rows by hash; the rows of one hash stand in the order they were added."""

@@ -73,11 +73,6 @@ def by_key(view: View, key: str) -> Rows:
     return _having(view, view.exact.key.find(hash(key)), _member("key", key))
 
 
-def by_symbol(view: View, symbol: str) -> Rows:
-    """The rows of a compact symbol in upper case, in standing order."""
-    return view.sorted(_having(view, view.exact.symbol.find(hash(symbol)), None))
-
-
 def by_isin(view: View, isin: str) -> Rows:
     """The rows of an ISIN, in standing order."""
     return view.sorted(_having(view, view.exact.isin.find(hash(isin)), b'"isin":"' + isin.encode() + b'"'))

@@ -12,7 +12,7 @@ from instrument_registry.events.projections.model import AlreadyProjected, Proje
 
 PAGE = 20_000
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 async def states(tx: Transaction) -> list[State]:

@@ -33,7 +33,7 @@ NOTHING = Ahead([], 0, full=False)
 
 _RELEASING: set[asyncio.Task[None]] = set()
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ def entry(event: Event, ordering: Ordering) -> Entry:
         "actor": event.metadata.actor,
         "correlation_id": event.metadata.correlation_id,
     }
+    if event.metadata.traceparent is not None:
+        fields["traceparent"] = event.metadata.traceparent
     return Entry(stream_of(event, ordering), event.position, tuple(text for pair in fields.items() for text in pair))
 
 

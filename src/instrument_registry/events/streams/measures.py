@@ -14,6 +14,8 @@ SILENT = Gauge("instrument_registry_consumer_silent", "1 when a consumer gave no
 DEAD_LETTERS = Gauge("instrument_registry_dead_letters", "Events that consumers could not digest", ["type", "reason"])
 # Reasons are the consumers' words: only the most frequent become labels, the rest is summed.
 REASONS_MAX = 50
+# Whoever has a key may make consumers: those furthest behind become labels, the rest is summed.
+CONSUMERS_MAX = 100
 OTHER = "other"
 
 
@@ -24,13 +26,13 @@ async def measure(tx: Transaction, *, silent_days: float) -> list[Standing]:
     groups = await dead_letters.groups(tx, Letters())
     for gauge in (LAG, HELD, WAITING, PROCESSES, SILENT, DEAD_LETTERS):
         gauge.clear()
-    for one in standings:
-        name = one.consumer.consumer_id
-        LAG.labels(consumer=name).set(one.lag)
-        HELD.labels(consumer=name).set(one.held)
-        WAITING.labels(consumer=name).set(one.waiting)
-        PROCESSES.labels(consumer=name).set(len(one.processes))
-        SILENT.labels(consumer=name).set(name in silent)
+    for number, one in enumerate(sorted(standings, key=lambda standing: -standing.lag)):
+        name = one.consumer.consumer_id if number < CONSUMERS_MAX else OTHER
+        LAG.labels(consumer=name).inc(one.lag)
+        HELD.labels(consumer=name).inc(one.held)
+        WAITING.labels(consumer=name).inc(one.waiting)
+        PROCESSES.labels(consumer=name).inc(len(one.processes))
+        SILENT.labels(consumer=name).inc(one.consumer.consumer_id in silent)
     for group in groups[:REASONS_MAX]:
         DEAD_LETTERS.labels(type=group.event_type, reason=group.reason).set(group.count)
     if rest := sum(group.count for group in groups[REASONS_MAX:]):

@@ -17,7 +17,6 @@ BATCH_MAX = 1_000
 UNSETTLED_MAX = 5_000
 REASON_CHARACTERS = 200
 DETAIL_CHARACTERS = 1_000
-FAILURES_KEPT = 20
 LATER_TIMES = 5.0  # each wait before another attempt is so much longer than the one before
 
 NEVER_ACKNOWLEDGED = "never acknowledged"

@@ -22,7 +22,7 @@ from instrument_registry.events.model import Append, Event, Metadata
 from instrument_registry.events.streams import delivering, layout, reader_storage, redis_streams
 from instrument_registry.events.streams.delivering import LEASE_SECONDS, Ahead
 from instrument_registry.events.streams.model import Failed, Handed, Hold, Retrying
-from instrument_registry.events.streams.redis_streams import Streams
+from instrument_registry.events.streams.redis_streams import RedisResting, Streams
 
 BLOCK_SECONDS = 1.0
 RENEW_SECONDS = LEASE_SECONDS / 3
@@ -85,7 +85,7 @@ class Reader:
             if not str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 await self._away()
             self._joined = False
-        except (RedisGone, RedisSilent, RedisError, OSError):
+        except (RedisGone, RedisSilent, RedisError, RedisResting, OSError):
             await self._away()
         return await self._from_store()
 
@@ -178,16 +178,17 @@ class Reader:
         await self._claim()
         keys = self._streams.keys[1:]
         if not self._unread:
-            told = cast(
-                "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
-                await self._streams.client.xreadgroup(
-                    self._consumer_id,
-                    self._process,
-                    dict.fromkeys(keys, ">"),
-                    count=max(1, self._batch_size // self._busy),
-                    block=round(BLOCK_SECONDS * 1000),
-                ),
-            )
+            with self._streams.asking():
+                told = cast(
+                    "list[tuple[str, list[tuple[str, dict[str, str]]]]]",
+                    await self._streams.client.xreadgroup(
+                        self._consumer_id,
+                        self._process,
+                        dict.fromkeys(keys, ">"),
+                        count=max(1, self._batch_size // self._busy),
+                        block=round(BLOCK_SECONDS * 1000),
+                    ),
+                )
             self._busy = max(len(told), 1)
             self._unread = [(key, entry_id, fields) for key, stream in told for entry_id, fields in stream]
             if not self._unread and await self._stands_still():
@@ -242,12 +243,13 @@ class Reader:
         shared = await self._shared()
         idle_seconds = self._dead_after_seconds if shared or self._on_redis else 0.0
         keys = self._streams.keys[1:]
-        async with self._streams.client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.xautoclaim(
-                    key, self._consumer_id, self._process, round(idle_seconds * 1000), count=CLAIMED_AT_ONCE
-                )
-            told = await pipe.execute()
+        with self._streams.asking():
+            async with self._streams.client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.xautoclaim(
+                        key, self._consumer_id, self._process, round(idle_seconds * 1000), count=CLAIMED_AT_ONCE
+                    )
+                told = await pipe.execute()
         found = [
             (key, _handed(fields, self._held.event_types))
             for key, claimed in zip(keys, told, strict=True)
@@ -292,7 +294,7 @@ class Reader:
         gone = [(self._on_redis.pop(position)[0], position) for position in positions]
         try:
             await self._settle(gone)
-        except (RedisError, OSError):
+        except (RedisError, RedisResting, OSError):
             await self._away()  # read again from there, some of it a second time
 
     async def _settle(self, gone: Sequence[tuple[str, int]]) -> None:
@@ -309,10 +311,11 @@ class Reader:
         by_stream: dict[str, list[str]] = {}
         for key, position in gone:
             by_stream.setdefault(key, []).append(layout.id_of(position))
-        async with self._streams.client.pipeline(transaction=False) as pipe:
-            for key, ids in by_stream.items():
-                pipe.xack(key, self._consumer_id, *ids)
-            await pipe.execute()
+        with self._streams.asking():
+            async with self._streams.client.pipeline(transaction=False) as pipe:
+                for key, ids in by_stream.items():
+                    pipe.xack(key, self._consumer_id, *ids)
+                await pipe.execute()
 
     def _reaches(self, position: int) -> None:
         self._reached = max(self._reached, position)
@@ -329,7 +332,7 @@ class Reader:
                 for key in self._streams.keys[1:]:
                     pipe.xgroup_destroy(key, self._consumer_id)
                 await pipe.execute(raise_on_error=False)
-        except (RedisError, OSError):
+        except (RedisError, RedisResting, OSError):
             await self._away()
 
     async def _away(self) -> None:
@@ -346,7 +349,9 @@ def _handed(fields: dict[str, str], filters: Sequence[str]) -> Handed:
         stream=fields["stream"],
         version=int(fields["stream_version"]),
         facts=1,
-        metadata=Metadata(actor=fields["actor"], correlation_id=fields["correlation_id"]),
+        metadata=Metadata(
+            actor=fields["actor"], correlation_id=fields["correlation_id"], traceparent=fields.get("traceparent")
+        ),
         recorded_at=datetime.fromisoformat(fields["recorded_at"]),
         position=int(fields["position"]),
     )

@@ -7,6 +7,7 @@ relay alone, and only onto what the relay believes is there: a Redis that lost s
 
 import contextlib
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -15,8 +16,12 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisGone
 from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import TimeoutError as RedisSilent
 
+from instrument_registry.breakers import Breaker, Breakers, DependencyResting
+from instrument_registry.breakers.terms import REDIS
 from instrument_registry.errors import Invalid
 from instrument_registry.events.streams import layout
 from instrument_registry.events.streams.layout import Entry, Ordering
@@ -33,6 +38,12 @@ class BrokerUrlRefused(Invalid):
     """The address of the Redis cannot be understood."""
 
     title = "The address of the event broker is not valid"
+
+
+class RedisResting(DependencyResting):
+    """Redis did not answer, and is not asked for a moment; the store has all that it has."""
+
+    title = "Redis did not answer and is left alone for a moment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,19 +81,19 @@ class Group:
     streams: int  # which it is on
 
 
-def connect(url: str) -> Client:
+def connect(url: str, *, timeout_seconds: float = SOCKET_TIMEOUT_SECONDS) -> Client:
     """A client for the Redis at an address, or for the one its sentinels name; it connects when first used.
 
     Raises: BrokerUrlRefused.
     """
     try:
         if "+sentinel" in urlsplit(url).scheme:
-            return _by_sentinels(url)
+            return _by_sentinels(url, timeout_seconds)
         return redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT_SECONDS,
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=min(CONNECT_TIMEOUT_SECONDS, timeout_seconds),
             retry=Retry(NoBackoff(), 0),
             protocol=2,
         )
@@ -100,19 +111,25 @@ async def disconnect(client: Client) -> None:
 
 
 class Streams:
-    """The streams of one log on one Redis, under one relay's name."""
+    """The streams of one log on one Redis, under one relay's name; a Redis that does not answer raises RedisResting."""
 
-    def __init__(self, client: Client, ordering: Ordering, *, owner: str) -> None:
+    def __init__(self, client: Client, ordering: Ordering, *, owner: str, breaker: Breaker | None = None) -> None:
         self.client, self.ordering, self.owner = client, ordering, owner
+        self.breaker = breaker or Breakers().of(REDIS, resting=RedisResting)
         self.keys = (layout.MARKER, *layout.streams(ordering))
         self._known: dict[str, str] = {}
 
+    def asking(self) -> AbstractContextManager[None]:
+        """Whatever is asked of Redis in this block tells whether it answers; Raises: RedisResting."""
+        return self.breaker.calling(RedisGone, RedisSilent, OSError)
+
     async def see(self) -> tuple[Seen | None, str]:
         """What stands there, None without a marker; and the id of the run of this Redis."""
-        async with self.client.pipeline(transaction=False) as pipe:
-            pipe.info("server")
-            pipe.eval(SEE, len(self.keys), *self.keys)
-            server, told = await pipe.execute()
+        with self.asking():
+            async with self.client.pipeline(transaction=False) as pipe:
+                pipe.info("server")
+                pipe.eval(SEE, len(self.keys), *self.keys)
+                server, told = await pipe.execute()
         log, owner, arranged, position, witness, floor, whole, entries = told
         run_id = str(server["run_id"])
         if owner is None or position is None:
@@ -135,10 +152,11 @@ class Streams:
     async def write(self, writes: Sequence[Write]) -> bool:
         """Write batches that follow each other; False when the streams were not as expected: then look again."""
         digest = self._known.get(WRITE) or await self._load(WRITE)
-        async with self.client.pipeline(transaction=False) as pipe:
-            for one in writes:
-                pipe.evalsha(digest, len(self.keys), *self.keys, *_values(self.owner, one))
-            done = await pipe.execute(raise_on_error=False)
+        with self.asking():
+            async with self.client.pipeline(transaction=False) as pipe:
+                for one in writes:
+                    pipe.evalsha(digest, len(self.keys), *self.keys, *_values(self.owner, one))
+                done = await pipe.execute(raise_on_error=False)
         for outcome in done:
             if isinstance(outcome, NoScriptError):
                 self._known.clear()
@@ -166,13 +184,16 @@ class Streams:
 
     async def position(self) -> int:
         """Up to where everything has been written; 0 when nothing stands here."""
-        return int(await self.client.hget(self.keys[0], "position") or 0)
+        with self.asking():
+            return int(await self.client.hget(self.keys[0], "position") or 0)
 
     async def _eval(self, script: str, keys: Sequence[str], *values: str | int) -> object:
-        return await self.client.eval(script, len(keys), *keys, *values)
+        with self.asking():
+            return await self.client.eval(script, len(keys), *keys, *values)
 
     async def _load(self, script: str) -> str:
-        self._known[script] = digest = str(await self.client.script_load(script))
+        with self.asking():
+            self._known[script] = digest = str(await self.client.script_load(script))
         return digest
 
 
@@ -183,7 +204,7 @@ def _values(owner: str, one: Write) -> list[str]:
     return values
 
 
-def _by_sentinels(url: str) -> Client:
+def _by_sentinels(url: str, timeout_seconds: float) -> Client:
     parts = urlsplit(url)
     service, _, number = parts.path.strip("/").partition("/")
     account, _, hosts = parts.netloc.rpartition("@")
@@ -194,8 +215,8 @@ def _by_sentinels(url: str) -> Client:
     sentinel_password = asked.pop("sentinel_password", None)
     options = asked | {
         "ssl": parts.scheme.startswith("rediss"),
-        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(CONNECT_TIMEOUT_SECONDS, timeout_seconds),
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
     }

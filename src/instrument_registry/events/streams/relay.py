@@ -14,7 +14,7 @@ from instrument_registry.events import service, storage
 from instrument_registry.events.model import Event, Page
 from instrument_registry.events.service import SEQUENCED
 from instrument_registry.events.streams import layout, redis_streams, relay_storage
-from instrument_registry.events.streams.redis_streams import Seen, Streams, Write
+from instrument_registry.events.streams.redis_streams import RedisResting, Seen, Streams, Write
 from instrument_registry.events.streams.relay_report import Report
 from instrument_registry.events.streams.relay_storage import RelayState
 
@@ -22,7 +22,7 @@ LOCK = 0x6972_7265_6C61  # "irrela": whoever relays from this database holds it,
 WAIT_SECONDS = (0.1, 0.2, 0.5, 1.0)  # between attempts while Redis does not take anything
 BATCHES_AT_ONCE = 10
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class Relay:
             service.heed_cancellation()
             try:
                 await self._catch_up()
-            except (RedisGone, RedisSilent, OSError) as error:
+            except (RedisGone, RedisSilent, RedisResting, OSError) as error:
                 await self._lost_sight(RelayState.UNREACHABLE, error)
             except OutOfMemoryError as error:
                 await self._report.tell(RelayState.PAUSED, reason=f"Redis is out of memory: {error}")
@@ -199,7 +199,7 @@ class Relay:
         try:
             if self._position is not None:
                 await self._trim_to(min([group.position for group in await self._streams.groups()] + [self._position]))
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisResting, OSError) as error:
             await self._lost_sight(RelayState.PAUSED, error)
 
     async def _trim_to(self, floor: int) -> None:

@@ -11,22 +11,23 @@ from instrument_registry.events import service
 from instrument_registry.events.streams import relay_storage
 from instrument_registry.events.streams.redis_streams import Group
 from instrument_registry.events.streams.relay_storage import RelayState
+from instrument_registry.telemetry.watched import KnownGauge
 
 NOTED_EVERY_SECONDS = 1.0
 SAID_EVERY_SECONDS = 1.0
 SAID_AGAIN_SECONDS = 60.0
 USUAL = ("relay.took", "relay.relaying")
 
-POSITION = Gauge("instrument_registry_relay_position", "Up to where the log stands on Redis")
-LAG = Gauge("instrument_registry_relay_lag_events", "Positions beyond that")
-ENTRIES = Gauge("instrument_registry_relay_entries", "Entries on Redis")
-PAUSED = Gauge("instrument_registry_relay_paused", "1 while Redis is not reached or takes nothing")
+POSITION = KnownGauge("instrument_registry_relay_position", "Up to where the log stands on Redis")
+LAG = KnownGauge("instrument_registry_relay_lag_events", "Positions beyond that")
+ENTRIES = KnownGauge("instrument_registry_relay_entries", "Entries on Redis")
+PAUSED = KnownGauge("instrument_registry_relay_paused", "1 while Redis is not reached or takes nothing")
 RELAYED = Counter("instrument_registry_relay_events_total", "Events written to Redis")
 REFILLS = Counter("instrument_registry_relay_refills_total", "Times the streams on Redis were made again", ["why"])
 GROUP_LAG = Gauge("instrument_registry_redis_group_lag", "Entries that a group on Redis has not read", ["group"])
 GROUP_PENDING = Gauge("instrument_registry_redis_group_pending", "Entries read and not acknowledged", ["group"])
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 class Report:

@@ -14,7 +14,7 @@ from instrument_registry.events.service import SEQUENCED
 MOVED = "consumers_moved"
 AGAIN_SECONDS = 1.0
 
-log = structlog.get_logger()
+log = structlog.get_logger("events")
 
 
 class Woken:

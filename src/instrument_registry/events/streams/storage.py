@@ -109,13 +109,15 @@ async def seen(tx: Transaction, consumer_id: str) -> None:
     await tx.execute(statement, (consumer_id,))
 
 
+LATE = "seen_at < clock_timestamp() - make_interval(secs => %s * 86400)"
+
+
 async def silent(tx: Transaction, *, days: float, untold: bool) -> list[str]:
     """Those who have given no sign of life for days; with `untold` each is named once."""
-    late = "seen_at < clock_timestamp() - make_interval(secs => %s * 86400)"
     statement = (
-        f"update consumers set silent_told = true where {late} and not silent_told returning consumer_id"
+        f"update consumers set silent_told = true where {LATE} and not silent_told returning consumer_id"
         if untold
-        else f"select consumer_id from consumers where {late} order by 1"
+        else f"select consumer_id from consumers where {LATE} order by 1"
     )
     return [row[0] for row in await (await tx.execute(statement.encode(), (days,))).fetchall()]
 

@@ -13,7 +13,7 @@ from datetime import datetime
 import psycopg
 import structlog
 from aiohttp.abc import AbstractResolver
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Histogram
 
 from instrument_registry.clock import Clock
 from instrument_registry.database import Database, DatabaseUnavailable, Transaction
@@ -22,7 +22,7 @@ from instrument_registry.events import storage as log_storage
 from instrument_registry.events.service import SEQUENCED, heed_cancellation
 from instrument_registry.events.webhooks import queue, recording, service, signing, spreading, storage
 from instrument_registry.events.webhooks.lanes import Lane, Lanes
-from instrument_registry.events.webhooks.messages import Message
+from instrument_registry.events.webhooks.messages import TRACEPARENT, Message
 from instrument_registry.events.webhooks.model import (
     GONE,
     Delivery,
@@ -38,6 +38,8 @@ from instrument_registry.events.webhooks.sending import Answer, Sender
 from instrument_registry.events.webhooks.signing import Key
 from instrument_registry.outbound.addresses import Guard
 from instrument_registry.sealing import MasterKeyUnusable, SealBroken, Sealer
+from instrument_registry.telemetry import tracing
+from instrument_registry.telemetry.watched import KnownGauge
 
 LOCK = 0x6972_7765_6273  # "irwebs": whoever delivers holds it, as long as its session lives
 POLL_SECONDS = 1.0
@@ -46,10 +48,16 @@ GRACE_SECONDS = 3.0  # for what is under way when told to stop
 COUNTED_EVERY_SECONDS = 30.0
 SWEPT_AT_ONCE = 5_000  # deliveries to endpoints that are gone
 
-log = structlog.get_logger()
+log = structlog.get_logger("webhooks")
 ATTEMPTS = Counter("instrument_registry_webhook_attempts", "Requests to webhook endpoints", ["result"])
-WAITING = Gauge("instrument_registry_webhook_deliveries_waiting", "Deliveries that have not been taken yet")
-OLDEST = Gauge("instrument_registry_webhook_oldest_waiting_seconds", "How long the oldest delivery has been waiting")
+WAITING = KnownGauge("instrument_registry_webhook_deliveries_waiting", "Deliveries that have not been taken yet")
+FAILING = KnownGauge(
+    "instrument_registry_webhook_endpoints_failing", "Active endpoints that do not take what they are sent"
+)
+SECONDS = Histogram("instrument_registry_webhook_duration_seconds", "From sending a webhook to its answer, or to none")
+OLDEST = KnownGauge(
+    "instrument_registry_webhook_oldest_waiting_seconds", "How long the oldest delivery has been waiting"
+)
 
 
 async def run(
@@ -232,7 +240,20 @@ class Deliverer:
         signed = signing.headers(
             str(delivery.event_id), message.body, timestamp=int(began.timestamp()), keys=lane.signs_with(began)
         )
-        answer = await self._sender.post(url, message.body, {**message.headers, **signed}, now=began)
+        headers = {**message.headers, **signed}
+        told: tracing.Attributes = {
+            "instrument_registry.endpoint": delivery.endpoint_id, "messaging.message.id": str(delivery.event_id),
+            "instrument_registry.event_type": delivery.type,
+        }  # fmt: skip
+        with tracing.span(
+            "webhook POST", kind="client", parent=message.headers.get(TRACEPARENT), attributes=told
+        ) as span:
+            if span.traceparent is not None:
+                headers[TRACEPARENT] = span.traceparent
+            answer = await self._sender.post(url, message.body, headers, now=began)
+            span.tell({"http.request.method": "POST", "http.response.status_code": answer.status})
+            if not answer.taken:
+                span.failed(str(answer.status or "no answer"))
         self._note(lane, delivery, answer, url=url, size=len(message.body))
 
     def _note(self, lane: Lane, delivery: Delivery, answer: Answer, *, url: str, size: int) -> None:
@@ -248,6 +269,7 @@ class Deliverer:
             heeded = None if asked is None else self._plan.asked_to_wait(asked).total_seconds()
             lane.failed(self._plan, now=loop.time(), asked_seconds=heeded)
         ATTEMPTS.labels(result="taken" if answer.taken else "refused" if answer.status else "unanswered").inc()
+        SECONDS.observe(answer.duration_ms / 1000)
         self._outcomes.append(outcome)
         self._done.set()
         if lane.well:
@@ -310,12 +332,8 @@ class Deliverer:
             self._lanes.look_for([id_])
 
     def _opened(self, endpoint: Endpoint, secrets: Sequence[SealedSecret]) -> list[tuple[Key, datetime | None]]:
-        scheme = endpoint.wanted.signature
         try:
-            return [
-                (service.key_of(endpoint.id, scheme, one.sealed, opened=self._sealer.open), one.expires_at)
-                for one in secrets
-            ]
+            return [(service.key_of(one, endpoint, sealer=self._sealer), one.expires_at) for one in secrets]
         except (MasterKeyUnusable, SealBroken) as error:  # its deliveries wait
             log.error("webhooks.cannot_sign", endpoint=endpoint.id, reason=str(error))
             return []
@@ -327,6 +345,7 @@ class Deliverer:
     async def _count(self) -> None:
         async with self._database.transaction(read_only=True) as tx:
             waiting = await queue.waiting(tx)
+        FAILING.set(sum(not lane.well and lane.failures > 0 for lane in self._lanes.by_endpoint.values()))
         WAITING.set(sum(count for count, _ in waiting.values()))
         now = self._clock()
         OLDEST.set(max(((now - since).total_seconds() for _, since in waiting.values()), default=0.0))

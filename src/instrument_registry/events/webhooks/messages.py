@@ -13,6 +13,7 @@ from instrument_registry.events.webhooks.model import PING, THIN_ABOVE_BYTES, Fo
 
 SOURCE = "/instrument-registry"
 EVENTS_PATH = "/api/v1/internal/instrument-registry/events"
+TRACEPARENT = "traceparent"
 # Of a CloudEvents header; all else, spaces too, is written in the per cent form of UTF-8.
 AS_IT_IS = "!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
 
@@ -35,12 +36,14 @@ class Told:
     data: str
     subject: str | None = None
     position: int | None = None
+    traceparent: str | None = None
 
     @classmethod
     def of(cls, event: Event, name: str) -> "Told":
         """An event under a name."""
         data = wire.data_as(event, name)
-        return cls(event.event_id, name, event.occurred_at, data, event.subject, event.position)
+        traceparent = event.metadata.traceparent
+        return cls(event.event_id, name, event.occurred_at, data, event.subject, event.position, traceparent)
 
     @classmethod
     def ping(cls, event_id: UUID, at: datetime) -> "Told":
@@ -51,7 +54,11 @@ class Told:
 def message(told: Told, form: Format, *, thin_above_bytes: int = THIN_ABOVE_BYTES) -> Message:
     """A told event as a request: above the bound without its data, but with the path where it can be read."""
     made = FORMS[form](told, None)
-    return made if len(made.body) <= thin_above_bytes else FORMS[form](told, f"{EVENTS_PATH}/{told.id}")
+    if len(made.body) > thin_above_bytes:
+        made = FORMS[form](told, f"{EVENTS_PATH}/{told.id}")
+    if told.traceparent is None:
+        return made
+    return Message(made.body, {**made.headers, TRACEPARENT: told.traceparent})
 
 
 def _standard(told: Told, link: str | None) -> Message:
@@ -86,6 +93,8 @@ def _attributes(told: Told, link: str | None) -> dict[str, object]:
         found["sequence"] = str(told.position)
     if link is not None:
         found["dataref"] = link
+    if told.traceparent is not None:  # CloudEvents' extension for traces: whence the event comes, not how it is sent
+        found["traceparent"] = told.traceparent
     return found
 
 

@@ -181,6 +181,7 @@ class SealedSecret:
     """One of the secrets that sign for an endpoint."""
 
     endpoint_id: int
+    version: int  # of the endpoint from which on it signs
     sealed: bytes
     public_key: str | None
     created_at: datetime

@@ -1,7 +1,7 @@
 """What operators do with endpoints; everything they do is told."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
@@ -30,11 +30,11 @@ from instrument_registry.events.webhooks.model import (
     EndpointRefused,
     EndpointState,
     Health,
-    Signature,
+    SealedSecret,
     Wanted,
 )
 from instrument_registry.events.webhooks.signing import Key
-from instrument_registry.sealing import Sealer
+from instrument_registry.sealing import Bound, Sealed, Sealer
 
 # A channel of the database: something about webhooks has been changed by hand.
 CHANGED = "webhooks_changed"
@@ -165,8 +165,8 @@ async def rotate(
     if len(await storage.secrets_of(tx, [endpoint], at=at)) >= SECRETS_MAX and overlap_seconds:
         problem = f"{SECRETS_MAX} secrets sign already; wait for the oldest to end, or rotate with no overlap"
         raise EndpointRefused(problem, field="overlap_seconds")
-    key = await _add_key(tx, before, sealer=sealer, at=at)
     after = before.changed(at=at)
+    key = await _add_key(tx, after, sealer=sealer, at=at)
     await storage.save(tx, after)
     fact = WebhookEndpointRotated(
         occurred_at=at, endpoint=endpoint, url=origin(before.wanted.url), overlap_seconds=overlap_seconds
@@ -193,16 +193,35 @@ async def tell(tx: Transaction, endpoint: Endpoint, fact: Fact, *, metadata: Met
     await log.append(tx, fact, stream=stream_of(endpoint.id), metadata=metadata)
 
 
-def key_of(endpoint: int, scheme: Signature, sealed: bytes, *, opened: Callable[..., bytes]) -> Key:
+def key_of(secret: SealedSecret, endpoint: Endpoint, *, sealer: Sealer) -> Key:
     """A sealed secret ready to sign; Raises: MasterKeyUnusable, SealBroken."""
-    return Key.of(scheme, opened(sealed, name=_sealed_name(endpoint)))
+    bound = _bound(endpoint.id, secret.version, sealer.environment)
+    return Key.of(endpoint.wanted.signature, sealer.open(secret.sealed, bound))
+
+
+async def secrets_by_key(tx: Transaction, *, at: datetime) -> dict[bytes, int]:
+    """How many secrets that still sign each master key wraps, by its id."""
+    return await storage.secrets_by_key(tx, at=at)
+
+
+async def secrets_to_rewrap(
+    tx: Transaction, *, under: Sequence[bytes], after: int, limit: int, environment: str
+) -> list[Sealed]:
+    """Secrets wrapped by some master keys, by row, which are held; those that somebody else holds are passed over."""
+    found = await storage.secrets_under(tx, under, after=after, limit=limit)
+    return [Sealed(id=row, sealed=sealed, bound=_bound(of, version, environment)) for row, of, version, sealed in found]
+
+
+async def put_rewrapped(tx: Transaction, rewrapped: Mapping[int, bytes]) -> None:
+    """Let secrets that are held lie under another master key, by row."""
+    await storage.replace_sealed(tx, rewrapped)
 
 
 async def _add_key(tx: Transaction, endpoint: Endpoint, *, sealer: Sealer, at: datetime) -> Key:
     key = signing.mint(endpoint.wanted.signature)
-    sealed = sealer.seal(key.raw, name=_sealed_name(endpoint.id))
+    sealed = sealer.seal(key.raw, _bound(endpoint.id, endpoint.version, sealer.environment))
     public = key.shown if key.private is not None else None
-    await storage.add_secret(tx, endpoint.id, sealed, public_key=public, at=at)
+    await storage.add_secret(tx, endpoint, sealed, public_key=public, at=at)
     return key
 
 
@@ -214,8 +233,9 @@ async def _held(tx: Transaction, endpoint: int, *, version: int | None = None) -
     return found
 
 
-def _sealed_name(endpoint: int) -> str:
-    return f"webhook_endpoint:{endpoint}"
+def _bound(endpoint: int, version: int, environment: str) -> Bound:
+    """The version is that of the endpoint from which on the secret signs: no two have the same."""
+    return Bound(f"webhook_endpoint:{endpoint}", version, environment)
 
 
 def _shown(wanted: Wanted) -> Values:

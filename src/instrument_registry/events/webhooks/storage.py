@@ -16,6 +16,10 @@ from instrument_registry.events.webhooks.model import (
     Signature,
     Wanted,
 )
+from instrument_registry.sealing import KEY_ID_AT, KEY_ID_BYTES
+
+# Which master key wraps a sealed secret.
+KEY_ID = f"substring(sealed from {KEY_ID_AT} for {KEY_ID_BYTES})"
 
 COLUMNS = """id, url, description, owner, event_types, instruments, format, signature, ordered, bulk, concurrency,
        state, state_reason, starts_after, version, actor, created_at, changed_at"""
@@ -121,11 +125,14 @@ async def delete(tx: Transaction, endpoint: int, *, at: datetime) -> None:
     await tx.execute("delete from webhook_secrets where endpoint_id = %s", (endpoint,))
 
 
-async def add_secret(tx: Transaction, endpoint: int, sealed: bytes, *, public_key: str | None, at: datetime) -> None:
-    """Keep a secret that signs from now on."""
+async def add_secret(
+    tx: Transaction, endpoint: Endpoint, sealed: bytes, *, public_key: str | None, at: datetime
+) -> None:
+    """Keep a secret that signs from this version of an endpoint on."""
     await tx.execute(
-        "insert into webhook_secrets (endpoint_id, sealed, public_key, created_at) values (%s, %s, %s, %s)",
-        (endpoint, sealed, public_key, at),
+        """insert into webhook_secrets (endpoint_id, version, sealed, public_key, created_at)
+           values (%s, %s, %s, %s, %s)""",
+        (endpoint.id, endpoint.version, sealed, public_key, at),
     )
 
 
@@ -141,16 +148,48 @@ async def expire_secrets(tx: Transaction, endpoint: int, *, at: datetime, until:
 async def secrets_of(tx: Transaction, endpoints: Sequence[int], *, at: datetime) -> list[SealedSecret]:
     """The secrets that sign for endpoints, the newest first."""
     cursor = await tx.execute(
-        """select endpoint_id, sealed, public_key, created_at, expires_at from webhook_secrets
+        """select endpoint_id, version, sealed, public_key, created_at, expires_at from webhook_secrets
             where endpoint_id = any(%s) and (expires_at is null or expires_at > %s) order by id desc""",
         (list(endpoints), at),
     )
     return [
         SealedSecret(
-            endpoint_id=row[0], sealed=bytes(row[1]), public_key=row[2], created_at=row[3], expires_at=row[4]
+            endpoint_id=row[0], version=row[1], sealed=bytes(row[2]), public_key=row[3], created_at=row[4],
+            expires_at=row[5],
         )
         for row in await cursor.fetchall()
     ]  # fmt: skip
+
+
+async def secrets_by_key(tx: Transaction, *, at: datetime) -> dict[bytes, int]:
+    """How many secrets that sign at an instant or later each master key wraps."""
+    cursor = await tx.execute(
+        f"""select {KEY_ID}, count(*) from webhook_secrets
+             where expires_at is null or expires_at > %s group by 1""".encode(),
+        (at,),
+    )
+    return {bytes(row[0]): int(row[1]) for row in await cursor.fetchall()}
+
+
+async def secrets_under(
+    tx: Transaction, keys: Sequence[bytes], *, after: int, limit: int
+) -> list[tuple[int, int, int, bytes]]:
+    """Row, endpoint, version and sealed secret of those under some master keys, held; what others hold is passed."""
+    cursor = await tx.execute(
+        f"""select id, endpoint_id, version, sealed from webhook_secrets where {KEY_ID} = any(%s) and id > %s
+             order by id limit %s for update skip locked""".encode(),
+        (list(keys), after, limit),
+    )
+    return [(row[0], row[1], row[2], bytes(row[3])) for row in await cursor.fetchall()]
+
+
+async def replace_sealed(tx: Transaction, sealed: Mapping[int, bytes]) -> None:
+    """Let secrets lie as they are now, by row."""
+    await tx.execute(
+        """update webhook_secrets s set sealed = one.sealed
+             from unnest(%s::bigint[], %s::bytea[]) as one (id, sealed) where s.id = one.id""",
+        (list(sealed), list(sealed.values())),
+    )
 
 
 async def health_of(tx: Transaction, endpoints: Collection[int]) -> dict[int, Health]:

@@ -1,0 +1,1 @@
+"""How often who may ask: exact sliding windows, and the limits of single keys."""

@@ -1,0 +1,1 @@
+"""Breakers as operators see and reset them."""

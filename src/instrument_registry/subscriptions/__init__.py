@@ -1,0 +1,1 @@
+"""Everyone's demand for live data, planned onto real broker connections."""

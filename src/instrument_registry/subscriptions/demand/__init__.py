@@ -1,0 +1,1 @@
+"""What everybody wants, added up."""

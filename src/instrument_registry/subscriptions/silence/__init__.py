@@ -1,0 +1,1 @@
+"""Feeds that fall silent: instruments that are carried and do not tick while their market is open."""
