@@ -28,6 +28,7 @@ from conftest import DatabaseUrls
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_SECONDS = 60.0
 ENDS_WITHIN_SECONDS = 60.0
+OTHERS_START_WITHIN_SECONDS = 8.0
 
 
 class Serving:
@@ -54,6 +55,11 @@ class Serving:
         self.said = data_dir.parent / f"{data_dir.name}.out"
 
     def start(self) -> "Serving":
+        self.launch()
+        self.wait()
+        return self
+
+    def launch(self) -> None:
         with self.said.open("ab") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "instrument_registry", *self.command],
@@ -63,8 +69,6 @@ class Serving:
                 stderr=output,
                 start_new_session=True,
             )
-        self.wait()
-        return self
 
     def start_in_terminal(self) -> int:
         """Start with a terminal of its own; the other end of the terminal is the answer."""
@@ -191,6 +195,19 @@ class TestServing:
         serving.start()
 
         assert serving.answers()
+
+    def test_whoever_was_answered_once_is_not_told_to_wait_by_a_worker_that_still_reads(self, serving: Serving) -> None:
+        serving.launch()
+        eventually(lambda: bool(serving.children("api")), otherwise=serving.words)
+        (first,) = serving.children("api")[:1]
+        eventually(lambda: len(serving.children("api")) == 2, otherwise=serving.words)
+        first.suspend()  # the other one has imported and read everything long before it
+        with contextlib.suppress(pytest.fail.Exception):
+            eventually(serving.answers, within_seconds=OTHERS_START_WITHIN_SECONDS)
+        first.resume()
+        serving.wait()
+
+        assert {serving.get("/health")[0] for _ in range(400)} == {200}
 
     def test_the_database_that_is_killed_comes_back(self, serving: Serving) -> None:
         serving.start()

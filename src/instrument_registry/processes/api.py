@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from instrument_registry import telemetry
+from instrument_registry.catalog.live import LiveCatalogue
 from instrument_registry.http.app import create_app
 from instrument_registry.http.flowing import Flows
 from instrument_registry.processes.connections import BoundedConnection, make_room_for_connections
@@ -106,7 +107,7 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None, wi
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        watching = asyncio.create_task(_under(supervisor, server)) if supervisor is not None else None
+        watching = asyncio.create_task(_under(supervisor, server, registry.catalogue)) if supervisor is not None else None
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(socket.socket(fileno=fd))] if fd is not None else None
             await server.serve(sockets=sockets)
@@ -116,11 +117,16 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None, wi
         await close_registry(registry)
 
 
-async def _under(supervisor: Supervised, server: uvicorn.Server) -> None:
-    """Tell the supervisor when we answer, answer its questions, and stop when it is gone."""
+async def _under(supervisor: Supervised, server: uvicorn.Server, catalogue: LiveCatalogue) -> None:
+    """Tell the supervisor when requests are served, answer its questions, and stop when it is gone."""
     telemetry.gather.through(supervisor.gather)
-    while not server.started:
+    telling = asyncio.create_task(_tell_when_ready(supervisor, server, catalogue))
+    await supervisor.serve_until_closed()
+    telling.cancel()
+    server.should_exit = True
+
+
+async def _tell_when_ready(supervisor: Supervised, server: uvicorn.Server, catalogue: LiveCatalogue) -> None:
+    while not (server.started and catalogue.searchable):
         await asyncio.sleep(0.01)
     await supervisor.ready()
-    await supervisor.serve_until_closed()
-    server.should_exit = True

@@ -39,8 +39,10 @@ DATABASE_TIMEOUT_SECONDS = 120.0
 READY_TIMEOUT_SECONDS = 120.0
 TERM_TIMEOUT_SECONDS = 10.0
 METRICS_TIMEOUT_SECONDS = 1.0
-# It answers as soon as it can, to say how far things are; whoever comes after it takes requests when it can serve them.
+# It answers as soon as it can, to say how far things are. The others begin when somebody serves, and take requests when
+# they can serve them: whoever was answered once is not told afterwards that things are being read.
 FIRST = "api-1"
+SERVES_POLL_SECONDS = 0.02
 BACKOFF_SECONDS = (0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0)
 STEADY_AFTER_SECONDS = 30.0
 CRASHES_ALLOWED = 5
@@ -314,9 +316,19 @@ class Supervisor:
         return child
 
     async def _go(self, child: Child) -> None:
+        if child.name not in (FIRST, "worker"):
+            while not (self._served() or child.gone.is_set()):
+                await asyncio.sleep(SERVES_POLL_SECONDS)
         with contextlib.suppress(LineClosed):  # it is gone already, which is noticed elsewhere
-            answered = any(other.ready.is_set() for other in self._children.values() if other.name != "worker")
-            await child.line.send("go", BESIDE if answered or child.name != FIRST else b"")
+            await child.line.send("go", BESIDE if self._served() else b"")
+
+    def _served(self) -> bool:
+        """Whether somebody answers who has read the catalogue."""
+        return any(
+            child.ready.is_set() and not child.gone.is_set()
+            for child in self._children.values()
+            if child.name != "worker"
+        )
 
     def _keep(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
