@@ -107,7 +107,9 @@ async def _answer(settings: Settings, *, fd: int | None, control: int | None, wi
         # uvicorn puts these back when it has finished and sends itself the signal once more: then nothing is left.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        watching = asyncio.create_task(_under(supervisor, server, registry.catalogue)) if supervisor is not None else None
+        watching = (
+            asyncio.create_task(_under(supervisor, server, registry.catalogue)) if supervisor is not None else None
+        )
         with contextlib.ExitStack() as stack:
             sockets = [stack.enter_context(socket.socket(fileno=fd))] if fd is not None else None
             await server.serve(sockets=sockets)
