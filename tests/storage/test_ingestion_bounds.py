@@ -27,10 +27,15 @@ async def brought(registry: Registry, content: bytes, day: date) -> dict:
     async with database.transaction() as tx:
         job, _ = await jobs.submit(tx, jobs.INGEST, arguments, metadata=METADATA, at=NOON)
         await jobs.attach(tx, job.id, io.BytesIO(content))
-    async with database.session("tests") as session:
+    return await outcome(registry, job.id)
+
+
+async def outcome(registry: Registry, job: int) -> dict:
+    """What came of a job that waited."""
+    async with registry.database.session("tests") as session:
         await work_one(registry, session)
-    async with database.transaction(read_only=True) as tx:
-        done = await jobs.find(tx, job.id)
+    async with registry.database.transaction(read_only=True) as tx:
+        done = await jobs.find(tx, job)
     assert done.status is JobStatus.DONE, done.result
     return dict(done.result or {})
 
@@ -44,6 +49,19 @@ async def test_a_dump_that_lacks_more_than_the_bound_waits(
     await brought(registry, hostile.good(), DAYS[0])
 
     assert (await brought(registry, HALF, DAYS[1]))["status"] == status
+
+
+async def test_what_is_released_is_warned_of_by_the_bounds_in_force(database: Database, tmp_path: Path) -> None:
+    registry = registry_of(database, tmp_path, INGESTION_GONE_PERCENT="10")
+    await brought(registry, hostile.good(), DAYS[0])
+    held = await brought(registry, HALF, DAYS[1])
+    async with database.transaction() as tx:
+        arguments = {"ingestion": held["id"], "reason": "The exchange took them away"}
+        job, _ = await jobs.submit(tx, jobs.RELEASE, arguments, metadata=METADATA, at=NOON)
+
+    warnings = (await outcome(registry, job.id))["warnings"]
+
+    assert [one["detail"].rpartition("the ")[2] for one in warnings if one["gate"] == "shrunk"] == ["bound is 10 %)"]
 
 
 @pytest.mark.obeys("INGESTION_SET_ASIDE_PERCENT")

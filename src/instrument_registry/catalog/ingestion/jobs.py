@@ -207,7 +207,7 @@ async def perform(
             actor=job.actor, correlation_id=job.correlation_id, source="job", traceparent=tracing.traceparent()
         )
         identifier, reason = int(str(job.arguments["ingestion"])), str(job.arguments["reason"])
-        return await release.release(database, identifier, reason=reason, metadata=metadata, clock=clock)
+        return await release.release(database, identifier, reason=reason, metadata=metadata, clock=clock, bounds=bounds)
     with tempfile.TemporaryDirectory(prefix="instrument-registry-") as folder:
         upload = None
         if name := job.arguments.get("file_name"):

@@ -9,7 +9,7 @@ from instrument_registry.catalog.brokers.frame import Dump
 from instrument_registry.catalog.events import IngestionDiscarded
 from instrument_registry.catalog.ingestion import storage
 from instrument_registry.catalog.ingestion.intake import sessions_between
-from instrument_registry.catalog.ingestion.model import NotHeld, Order, Outcome, RunStatus
+from instrument_registry.catalog.ingestion.model import USUAL, Bounds, NotHeld, Order, Outcome, RunStatus
 from instrument_registry.catalog.ingestion.reports import NoSuchRun
 from instrument_registry.catalog.ingestion.service import Progress, ingest
 from instrument_registry.clock import Clock
@@ -63,6 +63,7 @@ async def release(
     reason: str,
     metadata: events.Metadata,
     clock: Clock,
+    bounds: Bounds = USUAL,
     progress: Progress = lambda step, share: None,
 ) -> Outcome:
     """Ingest a kept dump again with its gates open: what they say becomes warnings of the new run.
@@ -74,7 +75,7 @@ async def release(
         dumps = [Dump(name=name, content=content) for name, content in await kept_files(tx, run)]
     order = Order(
         broker=held.broker, market_date=held.market_date, date_known_by="released", actor=metadata.actor,
-        correlation_id=metadata.correlation_id, released_from=run, release_reason=reason,
+        correlation_id=metadata.correlation_id, released_from=run, release_reason=reason, bounds=bounds,
     )  # fmt: skip
     outcome = await ingest(database, order, dumps, clock=clock, sessions_between=sessions_between, progress=progress)
     if outcome.status in HELD:

@@ -1,7 +1,11 @@
 """What is measured of plans; the names are those that dashboards know already."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from prometheus_client import Counter, Gauge, Histogram
 
+from instrument_registry.subscriptions.capacity.measures import OTHER, labels
 from instrument_registry.subscriptions.plans.model import PlanRow
 
 CREATED = Counter("subscription_plans_created_total", "Plans made", ["level", "status"])
@@ -23,6 +27,7 @@ USE = Gauge(
     "How full a connection is planned",
     ["account", "connection"],
 )
+FULLEST = "fullest"  # the connection that speaks for all accounts which are no labels
 HELD = Gauge("instrument_registry_subscription_plan_held", "Whether a plan waits for an operator")
 
 
@@ -41,6 +46,20 @@ def applied(plan: PlanRow) -> None:
     MOVED.labels(why="voluntary").inc(plan.summary.get("moved", 0))  # type: ignore[arg-type]
     MOVED.labels(why="forced").inc(plan.summary.get("forced", 0))  # type: ignore[arg-type]
     USE.clear()
-    for one in plan.summary.get("connections", ()):  # type: ignore[attr-defined]
-        if one["most"]:
-            USE.labels(account=one["account"], connection=one["connection"]).set(one["carries"] / one["most"])
+    for (account, connection), share in use_of(plan.summary.get("connections", ())).items():  # type: ignore[arg-type]
+        USE.labels(account=account, connection=connection).set(share)
+
+
+def use_of(connections: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """How full each connection is; of the accounts beyond a bound, the fullest one of all."""
+    bounded = [one for one in connections if one["most"]]
+    carried: dict[str, int] = {}
+    for one in bounded:
+        carried[one["account"]] = carried.get(one["account"], 0) + one["carries"]
+    named = labels(carried)
+    found: dict[tuple[str, str], float] = {}
+    for one in bounded:
+        account = named[one["account"]]
+        place = (account, FULLEST if account == OTHER else one["connection"])
+        found[place] = max(found.get(place, 0.0), one["carries"] / one["most"])
+    return found
