@@ -11,6 +11,7 @@ import pytest_asyncio
 from desk import ARRANGED, Caller, Desk, opened
 from instrument_registry import events
 from instrument_registry.access import binding
+from instrument_registry.access import service as access
 from instrument_registry.access.model import Scope
 from instrument_registry.database import Database
 
@@ -264,6 +265,18 @@ class TestLimits:
 
         assert [over[name] for name in ("of", "limit", "present", "asked")] == ["tier_0", 2, 2, 1]
         assert raised.json()["of"] == "tier_0"
+
+    async def test_a_rotated_key_has_no_other_share_of_tier_0(self, desk: Desk, operator: Caller) -> None:
+        await tuned(operator, TIER_0_PER_KEY=2)
+        await made(operator, TEA, priority=90)
+        key = operator.actor.removeprefix("api_key:")
+        async with desk.database.transaction() as tx:
+            done = await access.rotate_key(tx, key, overlap=timedelta(hours=1), metadata=ARRANGED, at=desk.now)
+        new = {"X-Internal-API-Key": done.text}
+        await made(operator, RND, name="second", priority=90, headers=new)
+        over = [await made(operator, FUTURE, name="third", priority=90, status=422, headers=one) for one in (new, {})]
+
+        assert [(one["of"], one["present"]) for one in over] == [("tier_0", 2)] * 2
 
     async def test_a_rule_counts_as_one(self, operator: Caller) -> None:
         await tuned(operator, PROFILE_LIMIT_LIVE_FEED=2)

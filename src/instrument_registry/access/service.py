@@ -109,6 +109,13 @@ async def find_key(tx: Transaction, key_id: str) -> ApiKey:
     return await storage.get(tx, key_id)
 
 
+async def same_holder(tx: Transaction, actor: str) -> list[str]:
+    """As whom the holder of a key acts before and after it is rotated, the oldest first; whoever is no key is alone."""
+    kind, _, key_id = actor.partition(":")
+    line = await storage.line_of(tx, key_id) if kind == "api_key" else []
+    return [f"{kind}:{one}" for one in line] or [actor]
+
+
 async def list_keys(tx: Transaction) -> list[ApiKey]:
     """Every key, revoked ones too, oldest first."""
     return await storage.everyone(tx, limit=LISTED_LIMIT)

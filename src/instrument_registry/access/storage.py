@@ -57,6 +57,17 @@ RECOGNISED = f"""
      limit %(limit)s
 """
 
+LINE = """
+    with recursive older as (
+        select id, replaces from api_keys where id = %(id)s
+         union select k.id, k.replaces from api_keys k join older o on k.id = o.replaces
+    ), newer as (
+        select id, replaced_by from api_keys where id = %(id)s
+         union select k.id, k.replaced_by from api_keys k join newer n on k.id = n.replaced_by
+    )
+    select id from api_keys where id in (select id from older union select id from newer) order by created_at, id
+"""
+
 COUNT = """
     select count(*),
            count(*) filter (where expires_at <= %(soon)s and replaced_by is null)
@@ -89,6 +100,11 @@ TOUCH = """
                    order by id
                      for update)
 """
+
+
+async def line_of(tx: Transaction, key_id: str) -> list[str]:
+    """The ids of a key, of those whose place it has taken, and of those that have taken its, the oldest first."""
+    return [str(one) for (one,) in await (await tx.execute(LINE, {"id": key_id})).fetchall()]
 
 
 async def add(tx: Transaction, sealed: SealedKey) -> None:

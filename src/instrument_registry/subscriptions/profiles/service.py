@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from instrument_registry import events
+from instrument_registry.access import service as access
 from instrument_registry.database import Transaction
 from instrument_registry.events import Metadata
 from instrument_registry.subscriptions.demand.wants import DemandSource
@@ -334,12 +335,16 @@ def _see_room(present: int, limit: int, request: Request) -> None:
 
 
 async def _see_tier_0(tx: Transaction, profile: Profile, request: Request, context: Context) -> None:
-    """See that the key that made a profile wants no more in tier 0 than it may, this profile included."""
+    """See that the key that made a profile wants no more in tier 0 than it may, this profile included.
+
+    A rotated key is the same one: else each rotation would bring another share.
+    """
     if profile.wanted.tier > 0:
         return
-    await storage.hold_key(tx, profile.actor)
+    actors = await access.same_holder(tx, profile.actor)
+    await storage.hold_key(tx, actors[0])
     limit = context.terms.tier_0_per_key
-    wanted, asked = await storage.tier_0_of(tx, profile, least=TIER_0_FROM)
+    wanted, asked = await storage.tier_0_of(tx, profile, actors=actors, least=TIER_0_FROM)
     if wanted > limit:
         whole = request.whole if request.asked else profile.wanted
         changed = None if profile.version == 1 else profile.id

@@ -89,7 +89,7 @@ select coalesce(sum(w.count), 0), coalesce(sum(w.count) filter (where w.owner = 
         union all
         select owner, most from subscription_rules) w
   join subscription_profiles p on p.id = w.owner
- where p.actor = %(actor)s and p.deleted_at is null and p.priority >= %(least)s
+ where p.actor = any(%(actors)s) and p.deleted_at is null and p.priority >= %(least)s
 """
 HELD = f"""
 insert into subscription_users as u (user_id) values (%(user_id)s)
@@ -165,9 +165,9 @@ async def hold_key(tx: Transaction, actor: str) -> None:
     await tx.execute("select pg_advisory_xact_lock(hashtextextended('profiles tier 0 ' || %s, 0))", (actor,))
 
 
-async def tier_0_of(tx: Transaction, profile: Profile, *, least: int) -> tuple[int, int]:
-    """How many instruments all profiles that a profile's key made want in tier 0, and how many of them this one."""
-    values = {"actor": profile.actor, "profile": profile.id, "least": least}
+async def tier_0_of(tx: Transaction, profile: Profile, *, actors: Sequence[str], least: int) -> tuple[int, int]:
+    """How many instruments all profiles that some actors made want in tier 0, and how many of them this one."""
+    values = {"actors": list(actors), "profile": profile.id, "least": least}
     row = await (await tx.execute(TIER_0, values)).fetchone()
     assert row is not None
     return int(row[0]), int(row[1])
