@@ -45,6 +45,22 @@ def test_what_a_command_does_is_found_proved_exported_and_verified(instance: Ser
     assert note == said(instance, "audit", "checkpoint") or verdict["records"] > int(note.splitlines()[1])
 
 
+def test_a_key_is_bound_to_users_and_to_nobody_again_with_a_reason_in_the_audit(instance: Serving) -> None:
+    key = json.loads(said(instance, "keys", "create", "terminal", "--json"))["id"]
+    told = said(instance, "keys", "bind", key, "asha", "ravi", "--reason", "their terminal")
+    listed = [one for one in json.loads(said(instance, "keys", "list", "--json"))["keys"] if one["id"] == key]
+    freed = json.loads(said(instance, "keys", "bind", key, "--reason", "theirs no longer", "--json"))
+    records = json.loads(said(instance, "audit", "search", "--subject", key, "--json"))["records"]
+    silent = refused(instance, "keys", "bind", key, "asha", "--reason", " ", code=2)
+
+    assert told.strip() == f"{key} (terminal) touches the profiles of asha, ravi."
+    assert (listed[0]["users"], freed["users"]) == (["asha", "ravi"], [])
+    assert sorted(one["reason"] for one in records if one["action"] == "api_key.bound") == [
+        "their terminal", "theirs no longer",
+    ]  # fmt: skip
+    assert "Say why" in silent
+
+
 def test_what_is_changed_behind_its_back_is_named(instance: Serving, tmp_path: Path) -> None:
     said(instance, "keys", "create", "somebody-else", "--json")
     said(instance, "audit", "checkpoint", "--now")

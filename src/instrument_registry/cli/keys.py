@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from instrument_registry.access import granting, service
+from instrument_registry.access import binding, granting, service
 from instrument_registry.access.model import ApiKey, KeyState, Scope
 from instrument_registry.access.service import Rotated
 from instrument_registry.access.spans import end_of, span_of
@@ -16,6 +16,7 @@ from instrument_registry.cli.connected import caused_here, in_transaction
 from instrument_registry.clock import now
 from instrument_registry.configuration.secrets.model import name_of
 from instrument_registry.database import Transaction
+from instrument_registry.errors import Invalid
 from instrument_registry.settings import Settings
 
 STYLES = {KeyState.IN_FORCE: "green", KeyState.ENDING: "yellow", KeyState.ENDED: "dim", KeyState.REVOKED: "dim"}
@@ -24,6 +25,7 @@ app = typer.Typer(name="keys", help="API keys: who may use the doors.", no_args_
 
 AsJson = Annotated[bool, typer.Option("--json", help="For programs: one JSON document on standard output.")]
 KeyId = Annotated[str, typer.Argument(help="The id, as `keys list` shows it.")]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the audit.")]
 
 
 @app.command("create")
@@ -80,17 +82,36 @@ def list_(as_json: AsJson = False) -> None:
         )
 
 
+@app.command("bind")
+def bind(
+    key_id: KeyId,
+    reason: Reason,
+    users: Annotated[list[str] | None, typer.Argument(help="Users; without any it may touch everybody's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key touch the subscription profiles of exactly these users."""
+    _see_reason(reason)
+
+    async def work(tx: Transaction) -> ApiKey:
+        return await binding.bind(tx, key_id, users or [], reason=reason, metadata=caused_here(), at=now())
+
+    key = in_transaction(work, command="keys")
+    if as_json:
+        tables.document(_facts(key))
+        return
+    typer.echo(f"{key.id} ({key.name}) touches the profiles of {', '.join(key.users) or 'everybody'}.")
+
+
 @app.command("grant")
 def grant(
     key_id: KeyId,
+    reason: Reason,
     secrets: Annotated[list[str] | None, typer.Argument(help="Names of secrets; without any it reads none.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the audit.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Let a key read the values of exactly these secrets, although it may not administrate."""
     names = [name_of(one) for one in secrets or []]
-    if not reason.strip():
-        raise typer.BadParameter("Say why", param_hint="--reason")
+    _see_reason(reason)
 
     async def work(tx: Transaction) -> ApiKey:
         return await granting.grant(tx, key_id, names, reason=reason, metadata=caused_here(), at=now())
@@ -150,6 +171,11 @@ def revoke(key_id: KeyId, as_json: AsJson = False) -> None:
     typer.echo(f"Revoked {key.id} ({key.name}).")
 
 
+def _see_reason(reason: str) -> None:
+    if not reason.strip():
+        raise Invalid("Say why in --reason: the audit keeps it", field="reason")
+
+
 def _facts(key: ApiKey) -> dict[str, object]:
     return {
         "id": key.id,
@@ -177,6 +203,8 @@ def _notes(key: ApiKey) -> str:
         notes.append(f"replaces {key.replaces}")
     if key.replaced_by is not None:
         notes.append(f"replaced by {key.replaced_by}")
+    if key.users:
+        notes.append(f"touches the profiles of {', '.join(key.users)}")
     if key.secrets:
         notes.append(f"reads {', '.join(key.secrets)}")
     return ", ".join(notes)
