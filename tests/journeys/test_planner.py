@@ -97,12 +97,15 @@ class TestThePlanner:
         put(feed, MAX_INSTRUMENTS_PER_PLAN=1000)
         made(feed, "many", SHARE, OTHER, "NSE:INFY", "NSE:HDFCBANK", type="alerts")
         supposed = told(feed, "what-if", "--limit", "K=100")
+        unread = feed.run("what-if", "--limit", "K")
         plan = api(feed, "POST", f"{AT}/plan", {})
 
         assert (over["limit"], over["asked"]) == (200, 201)
         assert plan["plan_data"]["served"] == 3
         assert plan["plan_data"]["drops"][0]["reason"].startswith("capacity.")
         assert supposed["summary"]["served"] == supposed["summary"]["demanded"] == 4
+        assert unread.returncode != 0
+        assert unread.stderr == "The request is not valid: --limit 'K' is not ACCOUNT=NUMBER, as KITE1=5000\n"
 
     def test_metrics(self, feed: Serving) -> None:
         def counted(name: str) -> bool:

@@ -7,6 +7,7 @@ import typer
 
 from instrument_registry.cli import client
 from instrument_registry.cli.tables import facts, note, table
+from instrument_registry.errors import Invalid
 
 app = typer.Typer(name="plan", help="Who is carried where: plan, look, apply, put back.", no_args_is_help=True)
 
@@ -233,7 +234,7 @@ def what_if(
 def _limit(text: str) -> tuple[str, int]:
     account, _, number = text.rpartition("=")
     if not account or not number.isdecimal():
-        raise typer.BadParameter(f"{text!r} is not ACCOUNT=NUMBER, as KITE1=5000")
+        raise Invalid(f"--limit {text!r} is not ACCOUNT=NUMBER, as KITE1=5000", field="limit", value=text)
     return account, int(number)
 
 
@@ -241,7 +242,7 @@ def _more(text: str) -> dict[str, object]:
     number, _, rest = text.partition(":")
     mode, _, priority = rest.partition(":")
     if not number.isdecimal() or (priority and not priority.isdecimal()):
-        raise typer.BadParameter(f"{text!r} is not NUMBER[:MODE[:PRIORITY]], as 500:full:80")
+        raise Invalid(f"--add {text!r} is not NUMBER[:MODE[:PRIORITY]], as 500:full:80", field="add", value=text)
     more: dict[str, object] = {"count": int(number)}
     return more | ({"mode": mode} if mode else {}) | ({"priority": int(priority)} if priority else {})
 
