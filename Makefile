@@ -13,7 +13,9 @@ help:  ## say what there is
 run: .venv/run.stamp  ## start everything in the foreground
 	@exec $(BIN)/instrument-registry serve
 
+# Compiled first: processes run as somebody who may not write there, and would each compile everything anew.
 test: .venv/dev.stamp  ## every test: in parallel, then those that need the machine alone
+	@$(BIN)/python -m compileall -q src
 	$(BIN)/pytest -n $(PROCESSES) --dist worksteal -m "not serial and not nemesis"
 	$(BIN)/pytest -m "serial and not nemesis" || [ $$? -eq 5 ]
 
@@ -76,6 +78,7 @@ traces: .venv/run.stamp  ## install what sends traces to a collector
 	@$(BIN)/python -c '' 2>/dev/null || { echo "Installing into .venv …"; $(PYTHON) -m venv --clear .venv; }
 	@$(PIP) install --require-hashes -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --no-index -e .
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 .venv/dev.stamp: requirements-dev.lock .venv/run.stamp
