@@ -44,6 +44,8 @@ from instrument_registry.telemetry.watched import KnownGauge
 LOCK = 0x6972_7765_6273  # "irwebs": whoever delivers holds it, as long as its session lives
 POLL_SECONDS = 1.0
 GATHERED_SECONDS = 0.01  # outcomes are kept together
+# What was refused waits longer for others: were it lost, it would be tried again, and nobody gets anything twice.
+REFUSED_GATHERED_SECONDS = 0.2
 GRACE_SECONDS = 3.0  # for what is under way when told to stop
 COUNTED_EVERY_SECONDS = 30.0
 SWEPT_AT_ONCE = 5_000  # deliveries to endpoints that are gone
@@ -108,6 +110,7 @@ class Deliverer:
         self._generation: tuple[int, int] | None = None
         self._held: set[int] = set()  # read and not kept yet: not to be read again
         self._outcomes: list[Outcome] = []
+        self._keeping_at = 0.0  # when what was refused is kept, by the loop's clock
         self._attempts: set[asyncio.Task[None]] = set()
         self._news, self._done = asyncio.Event(), asyncio.Event()
         self._failed: asyncio.Future[None] | None = None
@@ -271,13 +274,21 @@ class Deliverer:
         ATTEMPTS.labels(result="taken" if answer.taken else "refused" if answer.status else "unanswered").inc()
         SECONDS.observe(answer.duration_ms / 1000)
         self._outcomes.append(outcome)
-        self._done.set()
+        if answer.taken or answer.status == GONE:
+            self._done.set()
+        else:
+            self._keep_soon(loop)
         if lane.well:
             self._start(lane)
             if lane.more and lane.runs_dry():
                 self._lanes.look_for([delivery.endpoint_id])
         else:
             self._lanes.look_at(max(lane.shut_until, loop.time()), delivery.endpoint_id)
+
+    def _keep_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._keeping_at <= loop.time():
+            self._keeping_at = loop.time() + REFUSED_GATHERED_SECONDS
+            loop.call_at(self._keeping_at, self._done.set)
 
     async def _record(self) -> None:
         while True:

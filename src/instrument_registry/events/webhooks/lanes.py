@@ -115,7 +115,8 @@ class Lanes:
         self.probes = Probes()
         self._stirring: set[int] = set()
         self._later: list[tuple[float, int]] = []
-        self._wakes_at = inf
+        self._wakes_at = -inf  # while nobody waits: whoever does so next looks at what is later, too
+        self._probing_at = -inf  # not before
         self._stirred = asyncio.Event()
 
     def look_for(self, endpoints: Iterable[int]) -> None:
@@ -149,10 +150,19 @@ class Lanes:
                 self.look_at(lane.shut_until, endpoint)
             else:
                 (well if lane.well else unwell).append(lane)
-        probed = sorted(unwell, key=attrgetter("failures"))[: self.probes.left(now)]
+        return well + self._probed(unwell, now)
+
+    def _probed(self, unwell: list[Lane], now: float) -> list[Lane]:
+        """A few of those that are not well, together and not one by one: to read what each has due costs the same."""
+        if not unwell:
+            return unwell
+        probed: list[Lane] = []
+        if now >= self._probing_at:
+            self._probing_at = now + PROBES_EVERY_SECONDS
+            probed = sorted(unwell, key=attrgetter("failures"))[: self.probes.left(now)]
         if len(unwell) > len(probed):
-            self.look_at(now + PROBES_EVERY_SECONDS, unwell[-1].endpoint.id)
-        return well + probed
+            self.look_at(self._probing_at, unwell[-1].endpoint.id)
+        return probed
 
     async def wait(self, now: float) -> None:
         """Wait until there is something to look at."""
@@ -160,4 +170,4 @@ class Lanes:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(None if self._wakes_at == inf else self._wakes_at):
                 await self._stirred.wait()
-        self._wakes_at = inf
+        self._wakes_at = -inf
