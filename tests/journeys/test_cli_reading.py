@@ -3,16 +3,12 @@
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
-import psutil
 import pytest
 
-from journeys.test_serve import Serving, eventually
+from journeys.test_serve import Serving, demonstrated, eventually
 
 OPTION = "NFO:NIFTY;F;@1"
 
@@ -20,17 +16,8 @@ OPTION = "NFO:NIFTY;F;@1"
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Serving]:
     """One instance for every test here; none changes what another reads."""
-    folder = Path(tempfile.mkdtemp(prefix="instrument-registry-reading-"))
-    folder.chmod(0o711)  # as root the server runs as nobody, who has to pass
-    one = Serving(folder / "data", workers=1)
-    one.environment["INSTRUMENT_REGISTRY_DEMO"] = "on"
-    one.start()
-    eventually(lambda: '"loaded, as of' in one.get("/health/ready")[1], within_seconds=120, otherwise=one.words)
-    yield one
-    one.process.terminate()
-    with contextlib.suppress(psutil.TimeoutExpired):
-        one.process.wait(30)
-    shutil.rmtree(folder)
+    with demonstrated() as one:
+        yield one
 
 
 def said(instance: Serving, *arguments: str, code: int = 0) -> str:

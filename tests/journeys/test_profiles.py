@@ -4,16 +4,13 @@ stats."""
 import contextlib
 import http.client
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
 from journeys.test_operating import key_of
-from journeys.test_serve import Serving, eventually
+from journeys.test_serve import Serving, demonstrated, eventually
 
 PROFILES = "/api/v1/internal/subscription-profiles"
 PREFIX = "/api/v1/internal/instrument-registry"
@@ -23,17 +20,8 @@ SHARE, FUTURE = "NSE:RELIANCE", "NFO:NIFTY;F;@1"
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Serving]:
     """One instance for every promise; each has a user of its own."""
-    folder = Path(tempfile.mkdtemp(prefix="instrument-registry-profiles-"))
-    folder.chmod(0o711)  # as root the server runs as nobody, who has to pass
-    one = Serving(folder / "data", workers=1)
-    one.environment["INSTRUMENT_REGISTRY_DEMO"] = "on"
-    one.start()
-    eventually(lambda: '"loaded, as of' in one.get("/health/ready")[1], within_seconds=120, otherwise=one.words)
-    yield one
-    one.process.terminate()
-    with contextlib.suppress(psutil.TimeoutExpired):
-        one.process.wait(30)
-    shutil.rmtree(folder)
+    with demonstrated() as one:
+        yield one
 
 
 def asked(

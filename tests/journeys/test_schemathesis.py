@@ -1,17 +1,14 @@
 """An outside judge reads the OpenAPI document and asks everything it can think of: no surprise may come back."""
 
-import contextlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 
-from journeys.test_serve import Serving, eventually
+from journeys.test_serve import Serving, demonstrated
 
 EXAMPLES = 10  # by operation, beside one for every rule in the document
 # A request may be well formed and still name a page or an instrument that is not there: that is said with 422.
@@ -59,20 +56,8 @@ OFTEN = {
 @pytest.fixture(scope="module")
 def instance() -> Iterator[Serving]:
     """An instance with the demo universe, which may be filled with nonsense."""
-    with tempfile.TemporaryDirectory(prefix="instrument-registry-judged-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # as root the server runs as nobody, who has to pass
-        one = Serving(folder / "data", workers=1)
-        one.environment |= {"INSTRUMENT_REGISTRY_DEMO": "on"} | OFTEN
-        try:
-            one.start()
-            loaded = lambda: '"loaded, as of' in one.get("/health/ready")[1]  # noqa: E731
-            eventually(loaded, within_seconds=120, otherwise=one.words)
-            yield one
-        finally:
-            one.process.terminate()
-            with contextlib.suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
-                one.process.wait(30)
+    with demonstrated(OFTEN) as one:
+        yield one
 
 
 def judged(instance: Serving, folder: Path, *asked: str, key: str, names: str = NAMES) -> dict[str, int]:

@@ -11,12 +11,13 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import termios
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -138,6 +139,25 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
     one.process.wait()
+
+
+@contextlib.contextmanager
+def demonstrated(environment: Mapping[str, str] = {}) -> Iterator[Serving]:
+    """An instance with one worker and the demo universe loaded, for all tests of a module."""
+    with tempfile.TemporaryDirectory(prefix="instrument-registry-demo-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o711)  # as root the server runs as nobody, who has to pass
+        one = Serving(folder / "data", workers=1)
+        one.environment |= {"INSTRUMENT_REGISTRY_DEMO": "on", **environment}
+        try:
+            one.start()
+            loaded = lambda: '"loaded, as of' in one.get("/health/ready")[1]  # noqa: E731
+            eventually(loaded, within_seconds=120, otherwise=one.words)
+            yield one
+        finally:
+            one.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                one.process.wait(30)
 
 
 def eventually(
